@@ -1,0 +1,1 @@
+"""How much each layer of a model matters, by stated criteria."""

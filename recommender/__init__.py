@@ -1,0 +1,1 @@
+"""Ranks: data, splits, teachers, students, baselines, and how well each of them does."""

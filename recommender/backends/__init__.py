@@ -1,0 +1,1 @@
+"""The model edge: language models that can be asked, behind one protocol."""

@@ -1,0 +1,1 @@
+"""Where data comes from: one loader per source, cleaning, the synthetic sample."""

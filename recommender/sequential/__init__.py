@@ -1,0 +1,1 @@
+"""Sequential students: the networks, and the ranker that serves them without torch."""

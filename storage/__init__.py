@@ -1,0 +1,1 @@
+"""Remembers: catalogue, log, soft labels, profiles, runs, measurements and artifacts."""

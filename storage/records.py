@@ -1,0 +1,234 @@
+"""What crosses the boundary of the Store: frozen records, and no database rows.
+
+Numbers and ids. Inside a category people and items carry a dense *number*, 0-based, in
+order of arrival and never reused, which indexes arrays. Outside they carry the *id* of
+their source, a string. Times are milliseconds since 1970 in UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float32]
+
+Part = Literal["train", "valid", "test"]
+PARTS: tuple[Part, ...] = ("train", "valid", "test")
+
+NO_TIME = np.iinfo(np.int64).min
+"""The value of `Log.time` and `InteractionChunk.time` for a row without a timestamp."""
+
+NO_PART = -1
+"""The value of `Log.part` for a row whose source has no part column."""
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """One catalogue with its log: what `--category` names."""
+
+    id: int
+    name: str
+    source: str
+    """Format and origin, e.g. 'movielens-100k'."""
+    synthetic: bool
+    """True for the sample: shown everywhere, and never reported as a result."""
+    rating_low: float | None
+    """The lowest rating of the source's own scale; None where there are no ratings."""
+    rating_high: float | None
+    people: int
+    items: int
+    interactions: int
+    imported_at: str
+    """ISO 8601, UTC."""
+    digest: str
+    """Hash of catalogue and log: changes when and only when the data does."""
+    note: str = ""
+    """Licence or origin remark that is shown when the data is used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing that can be recommended. Empty strings mean the source does not say."""
+
+    number: int
+    id: str
+    title: str
+    brand: str = ""
+    description: str = ""
+    categories: str = ""
+    """Genres or category path, separated by ' | '."""
+    price: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemRow:
+    """An item as a loader read it, cleaned, before it has a number."""
+
+    id: str
+    title: str
+    brand: str = ""
+    description: str = ""
+    categories: str = ""
+    price: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InteractionChunk:
+    """Columns of equal length, as a loader read them, before people and items have numbers."""
+
+    users: Sequence[str]
+    items: Sequence[str]
+    time: IntArray
+    """Milliseconds, NO_TIME where unknown. Without times, `order` decides."""
+    rating: FloatArray
+    """The source's own scale; NaN where there is none."""
+    order: IntArray | None = None
+    """Position within the person, where the source gives one instead of times."""
+    part: npt.NDArray[np.int8] | None = None
+    """Index into PARTS, NO_PART where the source has none."""
+    review_title: Sequence[str] | None = None
+    review_text: Sequence[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """The whole log of a category as columns, sorted by (user, time, tie-break).
+
+    Equal times of one person are ordered by a hash, not by the file: some sources sort
+    their files by item, and a stable sort would leak that order into the future.
+    """
+
+    user: IntArray
+    item: IntArray
+    time: IntArray
+    rating: FloatArray
+    part: npt.NDArray[np.int8]
+    people: int
+    """How many people the category has: user numbers are below it."""
+    items: int
+
+    def __len__(self) -> int:
+        """Return the number of interactions."""
+        return len(self.user)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRequest:
+    """One question to a teacher: this history, these candidates.
+
+    `key` is the hash of everything that decides the answer: the texts shown (titles of
+    history and candidates, in order), the template, the way of scoring, the model's digest
+    and precision. Asking the same twice costs nothing.
+    """
+
+    key: str
+    category_id: int
+    purpose: str
+    """'choose', 'gate' or 'train': which slice of the data it belongs to."""
+    user: int
+    event: int
+    """Row of the target in the category's Log, -1 for a request without a target."""
+    history: tuple[int, ...]
+    candidates: tuple[int, ...]
+    target: int
+    """Index into `candidates` of what the person really chose; -1 where nobody knows."""
+    teacher: str
+    """`ModelCard.key` of who is asked."""
+    method: str
+    """'likelihood' or 'letters'."""
+
+
+@dataclass(frozen=True, slots=True)
+class SoftLabel:
+    """What a teacher answered: raw scores, one a candidate, before any temperature."""
+
+    key: str
+    """The request's key."""
+    scores: tuple[float, ...]
+    tokens: tuple[int, ...]
+    """How many tokens each score sums over (1 for letters)."""
+    status: str
+    """'ok', 'declined', 'no_opinion' …: only 'ok' is ever a label."""
+    seconds: float
+    details: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LayerProfile:
+    """Importance of each layer of a model by one criterion, with what made it."""
+
+    key: str
+    category_id: int
+    weights: str
+    """`ModelCard.key` of the weights that were measured."""
+    criterion: str
+    """e.g. 'fisher-empirical-listwise'."""
+    requests: int
+    layers: tuple[float, ...]
+    """Mean over requests, layer 0 first."""
+    low: tuple[float, ...]
+    """2.5 % of the bootstrap over requests."""
+    high: tuple[float, ...]
+    artifact: str
+    """Key of the artifact that keeps the per-request values."""
+    details: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One trained student, or one thing measured beside it."""
+
+    id: str
+    category_id: int
+    kind: str
+    """'student' or 'baseline' or 'teacher'."""
+    name: str
+    """What tables show: 'distilled', 'undistilled (text)', 'popularity' …"""
+    seed: int
+    config: Mapping[str, object]
+    """The resolved settings it was made with."""
+    status: str
+    """'running', 'done', 'failed'."""
+    created_at: str
+    artifact: str = ""
+    """Key of the student's artifact; empty for what has none."""
+    selection: float | None = None
+    """NDCG@10 on validation: what `--by student` picks by."""
+    final: bool = False
+    """Retrained on everything for serving; it has no test figures of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One figure with its interval. `scope` says over what it was measured."""
+
+    run: str
+    scope: str
+    """'test/full', 'valid/full', 'gate/candidates' …"""
+    metric: str
+    """'ndcg@10' …"""
+    value: float
+    low: float
+    high: float
+    n: int
+    """Requests."""
+    people: int
+    artifact: str = ""
+    """Key of the artifact with the rows it was computed from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A complete, verified directory in the artifact store."""
+
+    key: str
+    kind: str
+    path: str
+    meta: Mapping[str, object]
+    size: int
+    """Bytes on disk."""

@@ -1,0 +1,1 @@
+"""Shows: the `recsys` command and the Textual application."""
