@@ -1,0 +1,149 @@
+"""What a distillation is asked to do: one frozen record, kept with every run. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from storage.errors import BadSetting
+
+SplitKind = Literal["temporal", "leave-last-out"]
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherConfig:
+    """Who is asked, what it is shown, and how often."""
+
+    spec: str = "embedded"
+    """Name, directory, GGUF file or hub id."""
+    weights: str = ""
+    """Where Fisher and hidden states come from; empty means the teacher's own weights."""
+    device: str = "auto"
+    precision: str = "auto"
+    scoring: str = "auto"
+    """One of `recommender.scoring.WAYS`, or 'auto': chosen on a slice of validation."""
+    history_length: int = 10
+    candidates: int = 10
+    mix: str = "mixed"
+    """Where negatives come from: 'uniform', 'retrieved' or half of each."""
+    open_share: float = 0.5
+    """Share of training requests at the end of a person's training history, where nobody
+    knows what comes next: there the teacher is the only one who says anything."""
+    choose_requests: int = 100
+    gate_requests: int = 120
+    fisher_requests: int = 32
+    requests: int = 0
+    """Training requests; 0 means as many as the minutes allow."""
+    ignore_gate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StudentConfig:
+    """The network that is served, and how it is trained."""
+
+    dim: int = 64
+    blocks: int = 2
+    heads: int = 2
+    dropout: float = 0.3
+    max_length: int = 50
+    text: bool = True
+    """Item embeddings start from title vectors; otherwise from noise."""
+    epochs: int = 60
+    patience: int = 6
+    batch: int = 128
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class LossConfig:
+    """Weights of the three losses (algorithms §1.3) and the temperature of the second."""
+
+    task: float = 1.0
+    output: float = 0.7
+    layer: float = 1.0
+    temperature: float = 1.0
+    layer_weights: str = "fisher"
+    """'fisher' or 'uniform'."""
+    permute_labels: bool = False
+    """The control: what the teacher said is dealt out to the wrong requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class DistilConfig:
+    """Everything `recsys distill` decides.
+
+    >>> DistilConfig("Electronics").teacher.history_length
+    10
+    """
+
+    category: str
+    seed: int = 0
+    minutes: float = 0.0
+    """Time to fit the teacher's requests into; 0 means no limit (`requests` decides)."""
+    split: SplitKind = "temporal"
+    min_rating: float | None = None
+    """Interactions rated lower, on the source's own scale, are no positives."""
+    max_users: int = 0
+    """Evaluate on this many people at most; 0 means all."""
+    final: bool = False
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    student: StudentConfig = field(default_factory=StudentConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+
+    def as_dict(self) -> dict[str, object]:
+        """Return it as plain values, to be stored with a run.
+
+        >>> DistilConfig("Books").as_dict()["category"]
+        'Books'
+        """
+        return asdict(self)
+
+    def with_teacher(self, **changes: Any) -> DistilConfig:
+        """Return a copy whose teacher differs in the fields named.
+
+        >>> DistilConfig("Books").with_teacher(requests=8).teacher.requests
+        8
+        """
+        return replace(self, teacher=replace(self.teacher, **changes))
+
+    def with_student(self, **changes: Any) -> DistilConfig:
+        """Return a copy whose student differs in the fields named.
+
+        >>> DistilConfig("Books").with_student(text=False).student.text
+        False
+        """
+        return replace(self, student=replace(self.student, **changes))
+
+    def with_loss(self, **changes: Any) -> DistilConfig:
+        """Return a copy whose losses differ in the fields named.
+
+        >>> DistilConfig("Books").with_loss(layer=0.0).loss.layer
+        0.0
+        """
+        return replace(self, loss=replace(self.loss, **changes))
+
+
+def check(config: DistilConfig) -> None:
+    """Refuse what cannot work, before anything expensive is begun.
+
+    Raises:
+        BadSetting: a figure out of its range, with the flag that mends it.
+
+    >>> check(DistilConfig("Books"))
+    """
+    teacher = config.teacher
+    if not 2 <= teacher.candidates <= 100:
+        raise BadSetting(
+            f"{teacher.candidates} candidates a request: between 2 and 100 can be asked"
+        )
+    if teacher.history_length < 1:
+        raise BadSetting("the prompt must show at least one item of the history")
+    if not 0.0 <= teacher.open_share <= 1.0:
+        raise BadSetting(f"open_share is a share between 0 and 1, not {teacher.open_share}")
+    if config.minutes < 0 or teacher.requests < 0:
+        raise BadSetting("minutes and requests cannot be negative")
+    if config.student.dim % config.student.heads:
+        raise BadSetting(
+            f"a width of {config.student.dim} cannot be split over {config.student.heads} heads"
+        )
