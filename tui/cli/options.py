@@ -1,0 +1,107 @@
+"""The options that several commands share, and the settings and Store they lead to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from recommender.config import Settings
+    from storage.records import Category
+    from storage.store import Store
+
+Db = Annotated[
+    str | None,
+    typer.Option("--db", metavar="URL", help="Database: a SQLAlchemy URL or a SQLite file."),
+]
+CategoryName = Annotated[
+    str, typer.Option("--category", "-c", metavar="NAME", help="Category, see `recsys data list`.")
+]
+OptionalCategory = Annotated[
+    str | None,
+    typer.Option(
+        "--category", "-c", metavar="NAME", help="May be left out when the person is in one."
+    ),
+]
+Teacher = Annotated[
+    str | None,
+    typer.Option(
+        "--teacher",
+        metavar="MODEL",
+        help="Who answers: 'embedded', a name from `recsys models list`, a path or a hub id.",
+    ),
+]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        "--weights",
+        metavar="MODEL",
+        help="Whose layers are measured: a directory, a GGUF file or a hub id.",
+    ),
+]
+Device = Annotated[
+    str | None, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or mps.")
+]
+Seed = Annotated[int | None, typer.Option("--seed", help="The one seed of everything random.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def settings(**flags: object) -> Settings:
+    """Resolve the settings with the flags that were given."""
+    # Imported here: `recsys --help` needs no settings.
+    from recommender.config import resolve
+
+    return resolve(flags).settings
+
+
+@contextmanager
+def opened(found: Settings) -> Iterator[Store]:
+    """Open the Store that the settings name, and close it again."""
+    # Imported here: the database library takes longer to load than `recsys --help` may.
+    from storage.store import Store
+
+    with Store.open(found.db, found.artifacts) as store:
+        yield store
+
+
+def category_of(store: Store, name: str | None, user: str | None) -> Category:
+    """Return the named category, or the only one that the person is in.
+
+    Raises:
+        UnknownName: nobody of that id is in any category.
+        BadSetting: the person is in several, or nothing says which category is meant.
+    """
+    # Imported here, like everything of ours that a command alone needs.
+    from storage.errors import BadSetting, UnknownName
+
+    if name is not None:
+        return store.catalogue.category(name)
+    if user is None:
+        found, whose = store.catalogue.categories(), "there are several categories"
+    else:
+        found = store.catalogue.categories_of_user(user)
+        whose = f"user {user!r} is in several categories"
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(repr(category.name) for category in found)
+        raise BadSetting(f"{whose}: {names}", next_step=f"--category {found[0].name}")
+    if not store.catalogue.categories():
+        raise UnknownName(
+            "there is no data yet", next_step="recsys data sample, or recsys data pull"
+        )
+    raise UnknownName(f"no user {user!r} in any category", next_step="recsys data list")
+
+
+def labelled(category: Category) -> str:
+    """Return the name to show for a category: synthetic data is never shown as real."""
+    return f"{category.name} (synthetic sample)" if category.synthetic else category.name
+
+
+def path_of(text: Path) -> Path:
+    """Return a path as the user meant it, with `~` expanded."""
+    return text.expanduser()
