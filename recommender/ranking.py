@@ -150,7 +150,8 @@ def target_ranks(
     _refuse_nan(scores)
     rows = np.arange(len(targets))
     own = scores[rows, targets]
-    ranks = np.count_nonzero(scores >= own[:, None], axis=1).astype(np.int64)
+    at_least = np.count_nonzero(scores >= own[:, None], axis=1)
+    ranks: IntArray = np.asarray(at_least, dtype=np.int64)
     for row, history in enumerate(histories):
         seen = np.unique(history)
         if targets[row] in seen:
