@@ -67,7 +67,7 @@ class Settings(BaseModel):
     """What of an item the teacher and the text encoder read."""
     history_length: int = Field(10, ge=1, le=200)
     """How many of a person's latest items the teacher is shown."""
-    candidates: int = Field(10, ge=2, le=1000)
+    candidates: int = Field(10, ge=2, le=100)
     """How many items the teacher chooses from in one request."""
     seed: int = Field(0, ge=0)
     """The one seed that every other is derived from."""
