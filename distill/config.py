@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from distill.training import TrainConfig
 from storage.errors import BadSetting
 
 SplitKind = Literal["temporal", "leave-last-out"]
@@ -35,24 +36,6 @@ class TeacherConfig:
     requests: int = 0
     """Training requests; 0 means as many as the minutes allow."""
     ignore_gate: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class StudentConfig:
-    """The network that is served, and how it is trained."""
-
-    dim: int = 64
-    blocks: int = 2
-    heads: int = 2
-    dropout: float = 0.3
-    max_length: int = 50
-    text: bool = True
-    """Item embeddings start from title vectors; otherwise from noise."""
-    epochs: int = 60
-    patience: int = 6
-    batch: int = 128
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +71,8 @@ class DistilConfig:
     """Evaluate on this many people at most; 0 means all."""
     final: bool = False
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
-    student: StudentConfig = field(default_factory=StudentConfig)
+    student: TrainConfig = field(default_factory=TrainConfig)
+    """Its seed is replaced by `seed`."""
     loss: LossConfig = field(default_factory=LossConfig)
 
     def as_dict(self) -> dict[str, object]:
@@ -110,8 +94,8 @@ class DistilConfig:
     def with_student(self, **changes: Any) -> DistilConfig:
         """Return a copy whose student differs in the fields named.
 
-        >>> DistilConfig("Books").with_student(text=False).student.text
-        False
+        >>> DistilConfig("Books").with_student(start="free").student.start
+        'free'
         """
         return replace(self, student=replace(self.student, **changes))
 
@@ -143,7 +127,3 @@ def check(config: DistilConfig) -> None:
         raise BadSetting(f"open_share is a share between 0 and 1, not {teacher.open_share}")
     if config.minutes < 0 or teacher.requests < 0:
         raise BadSetting("minutes and requests cannot be negative")
-    if config.student.dim % config.student.heads:
-        raise BadSetting(
-            f"a width of {config.student.dim} cannot be split over {config.student.heads} heads"
-        )
