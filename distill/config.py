@@ -46,8 +46,7 @@ class LossConfig:
     output: float = 0.7
     layer: float = 1.0
     temperature: float = 1.0
-    layer_weights: str = "fisher"
-    """'fisher' or 'uniform'."""
+    layer_weights: Literal["fisher", "uniform"] = "fisher"
     permute_labels: bool = False
     """The control: what the teacher said is dealt out to the wrong requests."""
 

@@ -194,10 +194,8 @@ def keep_states(artifacts: Artifacts, shard: Sequence[LabelRequest], states: Flo
         artifacts.save_arrays(path / "states.safetensors", {"states": states.astype(np.float16)})
 
 
-def states_of(
-    artifacts: Artifacts, requests: Sequence[LabelRequest], layers: Sequence[int]
-) -> FloatArray:
-    """Read states back: (requests, layers asked, width), float32, in the requests' order.
+def states_of(artifacts: Artifacts, requests: Sequence[LabelRequest]) -> FloatArray:
+    """Read states back: (requests, layers + 1, width), float32, in the requests' order.
 
     Raises:
         KeyError: a shard was never written.
@@ -208,7 +206,7 @@ def states_of(
         if found is None:
             raise KeyError(f"no states for the requests from {at}")
         arrays = artifacts.load_arrays(found, "states.safetensors")
-        parts.append(arrays["states"][:, list(layers)].astype(np.float32))
+        parts.append(arrays["states"].astype(np.float32))
     return np.concatenate(parts)
 
 

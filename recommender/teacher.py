@@ -8,27 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from recommender.backends import Backend
+from recommender.candidates import retrieve
 from recommender.labelling import Texts, answer
-from recommender.ranking import Ranking
+from recommender.ranking import CatalogueRanker, Ranking
 from recommender.requests import OPEN, Question, addressed
 from recommender.scoring import Evidence, Scoring, combine
 from storage.records import FloatArray, IntArray, LabelRequest, SoftLabel
 
 Array = npt.NDArray[np.float64]
-
-
-class CandidateSource(Protocol):
-    """Where a teacher's candidates come from when none are given."""
-
-    def candidates(self, history: IntArray, n: int) -> IntArray:
-        """Return at most n items worth judging, none of the history."""
-        ...
 
 
 def similarity(
@@ -99,7 +91,8 @@ class TeacherRanker:
     texts: Texts
     scoring: Scoring
     vectors: FloatArray
-    source: CandidateSource
+    sources: Sequence[CatalogueRanker]
+    """Where candidates come from when none are given."""
     offered: int = 20
     """How many candidates are judged when none are given."""
     name: str = "teacher"
@@ -108,9 +101,9 @@ class TeacherRanker:
     def rank(
         self, history: IntArray, *, candidates: IntArray | None = None, n: int = 10
     ) -> Ranking:
-        """Return the best n of the candidates, of `source`'s where none are given."""
+        """Return the best n of the candidates, of what `sources` offer where none are given."""
         past = {int(i) for i in history}
-        pool = self.source.candidates(history, self.offered) if candidates is None else candidates
+        pool = retrieve(self.sources, history, self.offered) if candidates is None else candidates
         items = [int(i) for i in pool if int(i) not in past]
         if not items:
             return Ranking((), (), self.name)

@@ -1,1 +1,58 @@
-"""The `recsys` command: one file a command group."""
+"""The `recsys` command: one file a command group, and the one error boundary.
+
+Nothing heavy is loaded here: `recsys --help` must answer at once, so each command imports
+what it alone needs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from storage.errors import RecsysError
+from tui.cli import data, demo, distill, doctor, evaluate, models, recommend, runs
+from tui.text import plain
+
+STOPPED = "stopped; what was finished is kept, and the same command goes on from there"
+INTERRUPTED = 130
+"""The exit code a shell expects after Ctrl-C."""
+
+app = typer.Typer(
+    name="recsys",
+    help="Turn a local LLM into a recommender that answers in milliseconds.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+app.add_typer(data.app, name="data")
+app.add_typer(models.app, name="models")
+app.command("distill")(distill.distill)
+app.command("recommend")(recommend.recommend)
+app.command("evaluate")(evaluate.evaluate)
+app.add_typer(runs.app, name="runs")
+app.command("doctor")(doctor.doctor)
+app.command("demo")(demo.demo)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command; end the process with 0, 1 for the user's error, or 2 for its usage."""
+    try:
+        try:
+            app(args=None if arguments is None else list(arguments), prog_name="recsys")
+        finally:
+            sys.stdout.flush()
+    except RecsysError as error:
+        print(f"error: {plain(str(error))}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except BrokenPipeError:
+        # Whoever read our output has gone, as `head` does. Python would complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            print(STOPPED, file=sys.stderr)
+        raise

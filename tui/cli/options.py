@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from distill.config import SplitKind
+
 if TYPE_CHECKING:
-    from recommender.config import Settings
+    from recommender.config import ResolvedSettings, Settings
     from storage.records import Category
     from storage.store import Store
 
@@ -43,6 +44,9 @@ Weights = Annotated[
         help="Whose layers are measured: a directory, a GGUF file or a hub id.",
     ),
 ]
+SplitName = Annotated[
+    SplitKind, typer.Option("--split", help="One moment for everybody, or everybody's last row.")
+]
 Device = Annotated[
     str | None, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or mps.")
 ]
@@ -50,12 +54,17 @@ Seed = Annotated[int | None, typer.Option("--seed", help="The one seed of everyt
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def settings(**flags: object) -> Settings:
-    """Resolve the settings with the flags that were given."""
+def resolved(**flags: object) -> ResolvedSettings:
+    """Resolve the settings with the flags that were given; None was not given."""
     # Imported here: `recsys --help` needs no settings.
     from recommender.config import resolve
 
-    return resolve(flags).settings
+    return resolve(flags)
+
+
+def settings(**flags: object) -> Settings:
+    """Resolve the settings, where nobody asks for their origins."""
+    return resolved(**flags).settings
 
 
 @contextmanager
@@ -100,8 +109,3 @@ def category_of(store: Store, name: str | None, user: str | None) -> Category:
 def labelled(category: Category) -> str:
     """Return the name to show for a category: synthetic data is never shown as real."""
     return f"{category.name} (synthetic sample)" if category.synthetic else category.name
-
-
-def path_of(text: Path) -> Path:
-    """Return a path as the user meant it, with `~` expanded."""
-    return text.expanduser()

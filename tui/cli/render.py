@@ -87,15 +87,6 @@ def note(text: str) -> None:
     print(plain(text), file=sys.stderr)
 
 
-def interval(value: float, low: float, high: float) -> str:
-    """Return a figure with its interval.
-
-    >>> interval(0.0871, 0.0802, 0.0939)
-    '0.0871 [0.0802, 0.0939]'
-    """
-    return f"{value:.4f} [{low:.4f}, {high:.4f}]"
-
-
 def _text(cell: Cell) -> str:
     if cell is None:
         return ""

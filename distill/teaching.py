@@ -1,0 +1,180 @@
+"""What the student is taught: how many questions fit the time, their answers, their states.
+
+Apart from the asking because here answers become training material: a distribution a
+request, the teacher's states at the matched layers, and one weight a layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from distill.asking import Asked, Chosen, combined, evidence_of
+from distill.config import DistilConfig
+from distill.data import Distillation
+from distill.ground import Ground, sampler
+from distill.matches import matched_layers
+from distill.measuring import measure_layers
+from distill.weights import layer_weights
+from recommender.backends import Backend, ModelCard
+from recommender.backends.embedded import EmbeddedBackend
+from recommender.calibration import probabilities
+from recommender.events import Event, Notice, StageSkipped
+from recommender.labelling import address, label_with_states, states_of
+from recommender.requests import training_questions
+from storage.records import FloatArray, LabelRequest, LayerProfile
+from storage.store import Store
+
+TEACHING_SHARE = 0.6
+"""Share of `--minutes` for everything that is asked; the rest is for training and judging."""
+FISHER_COST = 3.5
+"""A request forward and backward takes about this many times the forward pass alone."""
+FEWEST = 32
+"""Fewer training requests than this teach nothing that could be measured."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Taught:
+    """The teacher's answers to the training requests, and what its layers are worth."""
+
+    asked: Asked
+    states: FloatArray
+    """(requests, layers + 1, width) at the end of the history, float32."""
+    profile: LayerProfile | None
+    """None where nobody asked for it."""
+
+
+def affordable(config: DistilConfig, seconds: float) -> int:
+    """Return how many training requests fit into the minutes, at this rate.
+
+    The questions of the two validation slices, the titles by themselves and the backward
+    passes are taken off first.
+
+    >>> affordable(DistilConfig("Books", minutes=10), seconds=0.5)
+    388
+    """
+    teacher = config.teacher
+    validation = teacher.choose_requests + teacher.gate_requests
+    passes = config.minutes * 60 * TEACHING_SHARE / seconds
+    passes -= validation * 1.2 + teacher.fisher_requests * (FISHER_COST - 1)
+    return max(FEWEST, int(passes))
+
+
+def plan_requests(
+    store: Store, ground: Ground, config: DistilConfig, card: ModelCard, seconds: float
+) -> Generator[Event, None, int]:
+    """Decide how many training requests to ask; a plan once made is kept to.
+
+    Kept, because a second run at another speed must find the work of the first.
+    """
+    if config.teacher.requests:
+        return config.teacher.requests
+    if not config.minutes:
+        return 500
+    inputs = {
+        "data": ground.category.digest,
+        "teacher": card.key,
+        "minutes": config.minutes,
+        "seed": config.seed,
+        "candidates": config.teacher.candidates,
+    }
+    found = store.artifacts.find("plan", inputs)
+    if found is None:
+        count = affordable(config, seconds)
+        with store.artifacts.writing("plan", inputs) as path:
+            store.artifacts.write_json(path / "plan.json", {"requests": count, "rate": seconds})
+        yield Notice(
+            f"one request takes {seconds:.2f} s here: {count} training requests fit into "
+            f"{config.minutes:g} minutes"
+        )
+        return count
+    plan = store.artifacts.read_json(found, "plan.json")
+    yield Notice(f"{plan['requests']} training requests, as planned before")
+    return int(plan["requests"])
+
+
+def teach(
+    store: Store,
+    ground: Ground,
+    config: DistilConfig,
+    backend: Backend,
+    chosen: Chosen,
+    count: int,
+) -> Generator[Event, None, Taught]:
+    """Ask the training requests, the first of them forward and backward."""
+    questions = islice(
+        training_questions(
+            ground.split,
+            sampler(ground, config),
+            seed=config.seed,
+            open_share=config.teacher.open_share,
+        ),
+        count,
+    )
+    requests = address(
+        [q for q in questions if len(q.candidates) == config.teacher.candidates],
+        ground.texts,
+        category_id=ground.category.id,
+        purpose="train",
+        teacher=backend.describe().key,
+    )
+    measured = [r for r in requests if r.target >= 0][: config.teacher.fisher_requests]
+    profile: LayerProfile | None = None
+    if measured and isinstance(backend, EmbeddedBackend):
+        profile = yield from measure_layers(
+            store,
+            backend,
+            measured,
+            ground.texts,
+            chosen.title_temperature,
+            category_id=ground.category.id,
+            seed=config.seed,
+        )
+    else:
+        yield StageSkipped("layer Fisher", "skipped: no weights")
+        measured = []
+    first = {request.key for request in measured}
+    rest = [request for request in requests if request.key not in first]
+    yield from label_with_states(
+        backend, rest, ground.texts, store.labels, store.artifacts, stage="teacher: train"
+    )
+    ordered = [*measured, *rest]
+    evidence = yield from evidence_of(store, ground, backend, ordered)
+    states = [states_of(store.artifacts, some) for some in (measured, rest) if some]
+    return Taught(combined(ordered, evidence, chosen.scoring), np.concatenate(states), profile)
+
+
+def distillation(
+    taught: Taught, chosen: Chosen, config: DistilConfig, *, student_layers: int
+) -> Distillation:
+    """Make training material of the answers; `permute_labels` deals them to wrong requests.
+
+    A permuted request keeps its own history, and gets the candidates, the distribution and
+    the states of another: all that the teacher said, about somebody else.
+    """
+    requests = taught.asked.requests
+    dealt = np.arange(len(requests))
+    if config.loss.permute_labels:
+        dealt = np.random.default_rng([config.seed, 7]).permutation(len(requests))
+    labels = np.stack([probabilities(s, chosen.scoring.temperature) for s in taught.asked.scores])
+    layers = matched_layers(taught.states.shape[1] - 1, student_layers)
+    importance = taught.profile.layers if taught.profile else (1.0,) * (taught.states.shape[1] - 1)
+    mode = config.loss.layer_weights if taught.profile else "uniform"
+    return Distillation(
+        histories=[np.array(r.history, dtype=np.int64) for r in requests],
+        candidates=_offered(requests)[dealt],
+        labels=labels[dealt].astype(np.float32),
+        states=taught.states[:, list(layers)][dealt],
+        layer_weights=layer_weights(importance, student_layers, mode=mode),
+        task=config.loss.task,
+        output=config.loss.output,
+        layers=config.loss.layer,
+        temperature=config.loss.temperature,
+    )
+
+
+def _offered(requests: Sequence[LabelRequest]) -> np.ndarray:
+    return np.array([request.candidates for request in requests], dtype=np.int64)

@@ -1,0 +1,120 @@
+"""Trains a student: the loop, readable from top to bottom.
+
+One function serves both arms of a comparison. Without a `Distillation` it is the plain
+student; with one, the same sequences come in the same order to the same first weights, and
+each step also hears the teacher. What has a name of its own (losses, batches, schedule,
+checkpoint) is called, not inlined.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from distill.data import Distillation, TrainData
+from distill.schedule import layer_share, rate_share
+from distill.student import Student
+from distill.training import STAGE, Evaluated, StepDone, TrainConfig
+from recommender.events import Event, Notice, Progress, StageDone, StageStarted
+
+
+def train(
+    config: TrainConfig,
+    data: TrainData,
+    distillation: Distillation | None = None,
+    *,
+    device: str = "cpu",
+    checkpoint: Path | None = None,
+) -> Iterator[Event]:
+    """Train a student; the last event is `Trained`.
+
+    L = a_task · CE + a_out · T² KL(q ‖ p) + a_layer · (1/M) Σ_m ω_m D_m, the last two on
+    teacher's requests (algorithms.md §1.3); without a teacher, CE alone.
+
+    Args:
+        config: how; everything random follows from its seed.
+        data: what people did.
+        distillation: what a teacher said, or None for the plain student.
+        device: of torch.
+        checkpoint: directory to keep the standing in: after every epoch, from time to time,
+            and when the generator is closed. With one there, the run goes on from it and
+            ends (on a CPU, with as many threads) with the same bytes as without a stop.
+
+    Raises:
+        BadSetting: settings that do not fit the data, or a checkpoint of another run.
+
+    >>> import numpy as np
+    >>> data = TrainData(9, np.arange(9), np.array([0, 4, 9]))
+    >>> *_, last = train(TrainConfig(start="free", epochs=1), data)
+    >>> last.steps, last.weights["table"].shape
+    (1, (9, 64))
+    """
+    begun = time.perf_counter()
+    student = Student(config, data, distillation, device)
+    sequences = student.sequences
+    epoch_steps = config.epoch_steps or sequences.steps_a_pass
+    steps = config.epochs * epoch_steps
+    last_step = min(config.stop_after or config.epochs, config.epochs) * epoch_steps
+    validated = len(data.valid_histories) > 0
+    now = student.standing
+    if checkpoint is not None and student.resume(checkpoint):
+        yield Notice(f"going on from step {now.step} of {last_step}")
+    before = now.seconds - begun  # seconds of earlier sittings
+    yield StageStarted(STAGE, last_step, "steps")
+    if student.objective == "sampled":
+        yield Notice(student.why_sampled)
+    kept = time.perf_counter()
+    try:
+        while True:
+            if now.epochs < now.step // epoch_steps:  # an epoch is complete, not yet judged
+                now.epochs += 1
+                score = student.validate() if validated else float("nan")
+                if not validated or score > now.best:
+                    student.keep_best(score, now.epochs)
+                student.history.append(
+                    Evaluated(now.epochs, score, now.best, now.loss / epoch_steps)
+                )
+                now.loss = 0.0
+                now.seconds = before + time.perf_counter()
+                if checkpoint is not None:
+                    student.save(checkpoint)
+                    kept = time.perf_counter()
+                yield student.history[-1]
+            impatient = validated and now.epochs - now.best_epoch >= config.patience
+            if now.step >= last_step or impatient:
+                break
+
+            for group in student.optimiser.param_groups:
+                group["lr"] = config.learning_rate * rate_share(now.step, steps, config.warmup)
+            parts = {"task": student.task_loss(sequences.at(now.step))}
+            if student.requests is not None:
+                parts |= student.teacher_losses(layer_share(now.step, steps))
+            loss = torch.stack(list(parts.values())).sum()
+            student.optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(student.network.parameters(), config.clip)
+            student.optimiser.step()
+
+            now.step += 1
+            now.loss += loss.item()
+            yield StepDone(now.step, loss.item(), {name: p.item() for name, p in parts.items()})
+            if now.step % 10 == 0 or now.step == last_step:
+                yield Progress(STAGE, now.step, last_step, f"loss {loss.item():.3f}")
+            if checkpoint is not None and time.perf_counter() - kept > config.checkpoint_seconds:
+                now.seconds = before + time.perf_counter()
+                student.save(checkpoint)
+                kept = time.perf_counter()
+    except GeneratorExit:
+        # Closed by the consumer, so between steps: everything fits together. Any other
+        # exception may have come in the middle of one, and must not replace a checkpoint.
+        if checkpoint is not None:
+            now.seconds = before + time.perf_counter()
+            student.save(checkpoint)
+        raise
+    now.seconds = before + time.perf_counter()
+    yield StageDone(STAGE, now.seconds, f"{now.step} steps, best epoch {now.best_epoch}")
+    yield student.result()

@@ -1,0 +1,102 @@
+"""What a training is asked to do, and what it reports: settings and events, without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from recommender.events import Event
+from recommender.sequential.shape import SASRecConfig
+from storage.errors import BadSetting
+from storage.records import FloatArray
+
+STAGE = "train"
+Objective = Literal["full", "sampled"]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """How a student is trained. The defaults were chosen on validation, never on test.
+
+    >>> TrainConfig(seed=3).network.width
+    64
+    """
+
+    seed: int = 0
+    network: SASRecConfig = field(default_factory=SASRecConfig)
+    start: Literal["text", "free"] = "text"
+    """What the item table starts from: text vectors, or chance."""
+    epochs: int = 40
+    """At most; the learning rate reaches 0 at the end of the last."""
+    stop_after: int | None = None
+    """End after this many epochs, on the schedule of `epochs`: for a last training without
+    validation, at the epoch that was best with it. None: no such limit."""
+    epoch_steps: int | None = None
+    """Steps from one validation to the next; None: one pass over the sequences."""
+    patience: int = 6
+    """Epochs without a better validation NDCG@10 before it stops."""
+    batch: int = 128
+    """Sequences a step."""
+    request_batch: int = 64
+    """Teacher's requests a step."""
+    learning_rate: float = 1e-3
+    warmup: float = 0.05
+    """Share of the steps over which the learning rate rises."""
+    weight_decay: float = 0.01
+    """On matrices only: not on norms, biases, positions and the item table."""
+    clip: float = 5.0
+    """Largest norm of the gradient."""
+    repeats: bool = False
+    """Whether items a person had before are targets. Validation has none of those."""
+    score_bytes: int = 2_000_000_000
+    """Memory that scores of the whole catalogue may take in a step; above it a sample."""
+    negatives: int = 2048
+    """Size of that sample."""
+    negative_law: Literal["log-uniform", "uniform"] = "log-uniform"
+    checkpoint_seconds: float = 60.0
+    """Longest time between checkpoints inside an epoch."""
+
+    def __post_init__(self) -> None:
+        """Check ranges before anything expensive."""
+        counts = (self.epochs, self.patience, self.batch, self.request_batch, self.negatives)
+        if min(counts) < 1 or not 0 <= self.warmup < 1 or self.learning_rate <= 0:
+            raise BadSetting(f"a training setting is out of its range: {self!r}")
+        if (self.stop_after or 1) < 1 or (self.epoch_steps or 1) < 1:
+            raise BadSetting(f"a training setting is out of its range: {self!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class StepDone(Event):
+    """One optimiser step: its loss, and the parts that were added up, already weighted."""
+
+    step: int
+    loss: float
+    parts: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated(Event):
+    """An epoch ended. NaN figures mean there is no validation."""
+
+    epoch: int
+    ndcg: float
+    """NDCG@10 on the validation requests."""
+    best: float
+    loss: float
+    """Mean over the epoch's steps."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Trained(Event):
+    """The result: the weights of the best epoch, or of the last without validation."""
+
+    weights: Mapping[str, FloatArray]
+    history: tuple[Evaluated, ...]
+    best_epoch: int
+    best: float
+    """Validation NDCG@10 of `weights`; NaN without validation."""
+    steps: int
+    seconds: float
+    """Over all sittings."""
+    objective: Objective

@@ -1,0 +1,98 @@
+"""`recsys distill`: labels, gate, Fisher, training, evaluation; each stage only where needed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tui.cli import options
+from tui.cli.progress import follow
+from tui.cli.recommend import teacher_line
+from tui.cli.render import note, say, show_json
+
+if TYPE_CHECKING:
+    from distill.config import DistilConfig, SplitKind
+    from distill.pipeline import Distilled
+    from recommender.config import Settings
+
+
+def distill(
+    category: options.CategoryName,
+    minutes: Annotated[
+        float, typer.Option(min=0, help="Fit the teacher's requests into this time; 0 is no limit.")
+    ] = 0,
+    requests: Annotated[
+        int, typer.Option(min=0, help="Teacher requests; 0 is as many as the time allows.")
+    ] = 0,
+    max_users: Annotated[int, typer.Option(min=0, help="People to evaluate on; 0 is all.")] = 0,
+    seed: options.Seed = None,
+    final: Annotated[bool, typer.Option("--final", help="Then retrain on everything.")] = False,
+    min_rating: Annotated[
+        float | None, typer.Option(help="Lower ratings are no positives; on the source's scale.")
+    ] = None,
+    split: options.SplitName = "temporal",
+    ignore_gate: Annotated[
+        bool, typer.Option("--ignore-gate", help="Learn from a teacher that is no use.")
+    ] = False,
+    teacher: options.Teacher = None,
+    weights: options.Weights = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes of the student over the data, at most.")
+    ] = None,
+    device: options.Device = None,
+    db: options.Db = None,
+    json: options.Json = False,
+) -> None:
+    """Turn a teacher's judgements into a student that answers in milliseconds."""
+    # Imported here: torch takes longer to load than help may.
+    from distill.pipeline import Distilled, distil
+
+    found = options.resolved(teacher=teacher, weights=weights, device=device, seed=seed, db=db)
+    config = configured(category, found.settings, minutes=minutes, requests=requests, epochs=epochs)
+    config = config.with_teacher(ignore_gate=ignore_gate)
+    config = with_protocol(
+        config, split=split, min_rating=min_rating, max_users=max_users, final=final
+    )
+    note(teacher_line(found))
+    done = follow(distil(config, settings=found.settings), Distilled)
+    if json:
+        show_json(asdict(done))
+    else:
+        show_distilled(done)
+
+
+def configured(
+    category: str, found: Settings, *, minutes: float, requests: int, epochs: int | None
+) -> DistilConfig:
+    """Return what the settings and the most used flags ask for."""
+    # Imported here: `recsys --help` distils nothing.
+    from distill.config import DistilConfig
+
+    config = DistilConfig(category, seed=found.seed, minutes=minutes).with_teacher(
+        spec=found.teacher,
+        weights="" if found.weights == "auto" else found.weights,
+        device=found.device,
+        precision=found.precision,
+        history_length=found.history_length,
+        candidates=found.candidates,
+        requests=requests,
+    )
+    return config if epochs is None else config.with_student(epochs=epochs)
+
+
+def with_protocol(
+    config: DistilConfig, *, split: SplitKind, min_rating: float | None, max_users: int, final: bool
+) -> DistilConfig:
+    """Return the same with what decides how it is measured."""
+    # Imported here: `recsys --help` distils nothing.
+    from dataclasses import replace
+
+    return replace(config, split=split, min_rating=min_rating, max_users=max_users, final=final)
+
+
+def show_distilled(done: Distilled) -> None:
+    """Print what came of it."""
+    for line in done.summary:
+        say(line)

@@ -1,0 +1,71 @@
+"""`recsys models`: the teachers and students this machine knows, and where they come from."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from tui.cli import options
+from tui.cli.progress import follow
+from tui.cli.render import Cell, columns, note, say, show_json, show_table
+
+app = typer.Typer(
+    help="Teachers, students and text encoders.", no_args_is_help=True, rich_markup_mode=None
+)
+
+ABILITIES = {"teacher": "likelihood, letters, states, gradients", "encoder": "text vectors"}
+
+
+@app.command("list")
+def list_(db: options.Db = None, json: options.Json = False) -> None:
+    """List the known teachers, text encoders and trained students."""
+    # Imported here: `recsys --help` needs no models.
+    from recommender.models import known_models
+
+    found = options.settings(db=db)
+    known = known_models(found.models)
+    with options.opened(found) as store:
+        names = {c.id: options.labelled(c) for c in store.catalogue.categories()}
+        students = [run for run in store.runs.list() if run.kind == "student"]
+    if json:
+        show_json({"models": [asdict(m) for m in known], "students": [asdict(s) for s in students]})
+        return
+    rows: list[list[Cell]] = [
+        [m.name, m.kind, _where(m.present), ABILITIES[m.kind], m.spec, m.about] for m in known
+    ]
+    rows += [
+        [f"student:{s.id}", "student", s.status, "milliseconds", names[s.category_id], s.name]
+        for s in students
+    ]
+    show_table(columns("name", "kind", "there", "can", "where", "about"), rows)
+
+
+@app.command()
+def add(
+    spec: Annotated[str, typer.Argument(help="A Hugging Face directory, a GGUF file or a hub id.")],
+    name: Annotated[str, typer.Option(help="The name that --teacher will take.")],
+) -> None:
+    """Register a model under a name."""
+    # Imported here: `recsys --help` needs no models.
+    from recommender.models import register
+
+    known = register(options.settings().models, name, spec)
+    say(f"{known.name}: {known.spec}")
+    note(f"next: recsys recommend --teacher {known.name} --by teacher --user …")
+
+
+@app.command()
+def fetch() -> None:
+    """Fetch the embedded models, each only where it is missing."""
+    # Imported here: `recsys --help` needs no models.
+    from recommender import models
+
+    done = follow(models.fetch(options.settings().models), models.ModelsFetched)
+    for name, path in done.paths.items():
+        say(f"{name}: {path}")
+
+
+def _where(present: bool | None) -> str:
+    return {True: "yes", False: "missing", None: "on the hub"}[present]
