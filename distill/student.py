@@ -75,7 +75,8 @@ class Student:
         """One sentence for people."""
         return (
             f"scores of all {self.data.items:,} items would take "
-            f"{self.score_bytes / 1e9:.1f} GB a step, above {self.config.score_bytes / 1e9:.1f} GB: "
+            f"{self.score_bytes / 1e9:.1f} GB a step, above "
+            f"{self.config.score_bytes / 1e9:.1f} GB: "
             f"cross-entropy against {self.config.negatives:,} sampled items instead"
         )
 
@@ -102,7 +103,8 @@ class Student:
 
     def teacher_losses(self, layer_share: float) -> dict[str, Tensor]:
         """The divergence from the teacher's labels and the layer distance, times shares."""
-        assert self.distillation is not None and self.requests is not None
+        assert self.distillation is not None
+        assert self.requests is not None
         ids, candidates, labels, states = (
             None if array is None else torch.from_numpy(array).to(self.device)
             for array in self.requests.at(self.standing.step)

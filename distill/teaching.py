@@ -23,8 +23,8 @@ from recommender.backends import Backend, ModelCard
 from recommender.backends.embedded import EmbeddedBackend
 from recommender.calibration import probabilities
 from recommender.events import Event, Notice, StageSkipped
-from recommender.labelling import address, label_with_states, states_of
-from recommender.requests import training_questions
+from recommender.labelling import address, label, label_with_states, states_of
+from recommender.requests import Question, training_questions
 from storage.records import FloatArray, LabelRequest, LayerProfile
 from storage.store import Store
 
@@ -41,8 +41,8 @@ class Taught:
     """The teacher's answers to the training requests, and what its layers are worth."""
 
     asked: Asked
-    states: FloatArray
-    """(requests, layers + 1, width) at the end of the history, float32."""
+    states: FloatArray | None
+    """(requests, layers + 1, width) at the end of the history, float32; None without weights."""
     profile: LayerProfile | None
     """None where nobody asked for it."""
 
@@ -101,50 +101,83 @@ def teach(
     ground: Ground,
     config: DistilConfig,
     backend: Backend,
+    weights: EmbeddedBackend | None,
     chosen: Chosen,
     count: int,
 ) -> Generator[Event, None, Taught]:
-    """Ask the training requests, the first of them forward and backward."""
-    questions = islice(
-        training_questions(
-            ground.split,
-            sampler(ground, config),
-            seed=config.seed,
-            open_share=config.teacher.open_share,
-        ),
-        count,
+    """Ask the training requests; look into `weights` while the same questions pass through.
+
+    Where teacher and weights are one model, one pass gives labels, states and Fisher. Where
+    they are two, the weights answer the same questions for themselves, under their own name.
+    Without weights there are labels only.
+    """
+    questions = training_questions(
+        ground.split,
+        sampler(ground, config),
+        seed=config.seed,
+        open_share=config.teacher.open_share,
     )
-    requests = address(
-        [q for q in questions if len(q.candidates) == config.teacher.candidates],
-        ground.texts,
-        category_id=ground.category.id,
-        purpose="train",
-        teacher=backend.describe().key,
-    )
-    measured = [r for r in requests if r.target >= 0][: config.teacher.fisher_requests]
+    kept = [q for q in islice(questions, count) if len(q.candidates) == config.teacher.candidates]
+    kept = _measured_first(kept, config.teacher.fisher_requests if weights else 0)
+    requests = _address(ground, kept, backend)
+    if weights is None:
+        yield StageSkipped("layer Fisher", "no weights")
+        stage = "teacher: train"
+        yield from label(backend, requests, ground.texts, store.labels, stage=stage)
+        states, profile = None, None
+    else:
+        if weights is not backend:
+            stage = "teacher: train"
+            yield from label(backend, requests, ground.texts, store.labels, stage=stage)
+        states, profile = yield from _look_inside(store, ground, config, weights, chosen, kept)
+    evidence = yield from evidence_of(store, ground, backend, requests)
+    return Taught(combined(requests, evidence, chosen.scoring), states, profile)
+
+
+def _look_inside(
+    store: Store,
+    ground: Ground,
+    config: DistilConfig,
+    weights: EmbeddedBackend,
+    chosen: Chosen,
+    questions: Sequence[Question],
+) -> Generator[Event, None, tuple[FloatArray, LayerProfile | None]]:
+    requests = _address(ground, questions, weights)
+    first = sum(1 for r in requests[: config.teacher.fisher_requests] if r.target >= 0)
+    measured, rest = requests[:first], requests[first:]
     profile: LayerProfile | None = None
-    if measured and isinstance(backend, EmbeddedBackend):
+    if measured:
         profile = yield from measure_layers(
             store,
-            backend,
+            weights,
             measured,
             ground.texts,
             chosen.title_temperature,
             category_id=ground.category.id,
             seed=config.seed,
         )
-    else:
-        yield StageSkipped("layer Fisher", "skipped: no weights")
-        measured = []
-    first = {request.key for request in measured}
-    rest = [request for request in requests if request.key not in first]
     yield from label_with_states(
-        backend, rest, ground.texts, store.labels, store.artifacts, stage="teacher: train"
+        weights, rest, ground.texts, store.labels, store.artifacts, stage="teacher: train"
     )
-    ordered = [*measured, *rest]
-    evidence = yield from evidence_of(store, ground, backend, ordered)
     states = [states_of(store.artifacts, some) for some in (measured, rest) if some]
-    return Taught(combined(ordered, evidence, chosen.scoring), np.concatenate(states), profile)
+    return np.concatenate(states), profile
+
+
+def _measured_first(questions: Sequence[Question], most: int) -> list[Question]:
+    """Put up to `most` questions with a known answer first: only those have a gradient."""
+    first = [q for q in questions if q.target >= 0][:most]
+    chosen = {id(q) for q in first}
+    return [*first, *(q for q in questions if id(q) not in chosen)]
+
+
+def _address(ground: Ground, questions: Sequence[Question], backend: Backend) -> list[LabelRequest]:
+    return address(
+        questions,
+        ground.texts,
+        category_id=ground.category.id,
+        purpose="train",
+        teacher=backend.describe().key,
+    )
 
 
 def distillation(
@@ -160,15 +193,18 @@ def distillation(
     if config.loss.permute_labels:
         dealt = np.random.default_rng([config.seed, 7]).permutation(len(requests))
     labels = np.stack([probabilities(s, chosen.scoring.temperature) for s in taught.asked.scores])
-    layers = matched_layers(taught.states.shape[1] - 1, student_layers)
-    importance = taught.profile.layers if taught.profile else (1.0,) * (taught.states.shape[1] - 1)
-    mode = config.loss.layer_weights if taught.profile else "uniform"
+    states, weights = None, None
+    if taught.states is not None:
+        depth = taught.states.shape[1] - 1
+        states = taught.states[:, list(matched_layers(depth, student_layers))][dealt]
+        importance = taught.profile.layers if taught.profile else (1.0,) * depth
+        weights = layer_weights(importance, student_layers, mode=config.loss.layer_weights)
     return Distillation(
         histories=[np.array(r.history, dtype=np.int64) for r in requests],
         candidates=_offered(requests)[dealt],
         labels=labels[dealt].astype(np.float32),
-        states=taught.states[:, list(layers)][dealt],
-        layer_weights=layer_weights(importance, student_layers, mode=mode),
+        states=states,
+        layer_weights=weights,
         task=config.loss.task,
         output=config.loss.output,
         layers=config.loss.layer,

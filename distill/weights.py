@@ -47,7 +47,10 @@ def layer_weights(
         if not np.isfinite(scores).all() or (scores < 0).any() or scores.sum() == 0:
             raise BadSetting("layer importance must be finite, not negative, and not all zero")
         share = np.array(
-            [sum(scores[l - 1] for l in part) for part in segments(len(scores), student_layers)]
+            [
+                sum(scores[layer - 1] for layer in part)
+                for part in segments(len(scores), student_layers)
+            ]
         )
     else:
         raise BadSetting(f"unknown way to weight layers {mode!r}: 'fisher' or 'uniform'")

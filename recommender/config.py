@@ -24,8 +24,7 @@ PREFIX = "RECSYS_"
 HOME_VARIABLE = "RECSYS_HOME"
 CONFIG_VARIABLE = "RECSYS_CONFIG"
 
-Device = Literal["auto", "cpu", "cuda", "mps"]
-Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Precision = Literal["auto", "float32", "bfloat16"]
 ItemField = Literal["title", "brand", "categories", "price", "description"]
 
 
@@ -57,8 +56,8 @@ class Settings(BaseModel):
     """Who answers: 'embedded', a name from `recsys models list`, a path or a hub id."""
     weights: str = Field("auto", min_length=1)
     """Whose layers are measured; 'auto' is the teacher's own where it has any."""
-    device: Device = "auto"
-    """Where torch computes; 'auto' takes CUDA, then MPS, then the CPU."""
+    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    """Where torch computes: cpu, cuda, cuda:1, mps; 'auto' takes CUDA, then MPS, then the CPU."""
     precision: Precision = "auto"
     """Number format of the teacher; 'auto' is bfloat16 where the device computes in it."""
     item_fields: Annotated[tuple[ItemField, ...], BeforeValidator(_split_list)] = Field(

@@ -133,7 +133,9 @@ def _by_block(norms: GhostNorms, depth: int) -> tuple[tuple[str, ...], Array]:
     prefix = "model.layers."
     inside = [name.removeprefix(prefix) for name in norms.squares if name.startswith(prefix)]
     names = tuple(sorted({name.split(".", 1)[1] for name in inside}))
-    squares = [[norms.squares[f"{prefix}{l}.{n}"].item() for n in names] for l in range(depth)]
+    squares = [
+        [norms.squares[f"{prefix}{layer}.{n}"].item() for n in names] for layer in range(depth)
+    ]
     return names, np.array(squares)
 
 

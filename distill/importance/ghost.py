@@ -169,7 +169,7 @@ class GhostNorms:
 
     def embed(self, ids: Tensor) -> Tensor:
         """Look `ids` (n, T) up and give (n, T, width) to run the model from."""
-        leaf = self._embedding(ids).detach().requires_grad_(True)
+        leaf: Tensor = self._embedding(ids).detach().requires_grad_(True)
         self._leaves.append((ids, leaf))
         return leaf
 
@@ -192,7 +192,7 @@ class GhostNorms:
         if not output.requires_grad:
             raise ValueError(f"the output of {name} does not depend on GhostNorms.embed")
         self._calls[name] = self._calls.get(name, 0) + 1
-        output.register_hook(partial(self._backward, name, args[0].detach()))
+        output.register_hook(partial(self._backward, name, args[0].detach()))  # type: ignore[no-untyped-call]
 
     def _backward(self, name: str, a: Tensor, b: Tensor) -> None:
         pairs = self._arrived.setdefault(name, [])

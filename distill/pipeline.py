@@ -1,0 +1,195 @@
+"""The whole road: data, teacher, gate, Fisher, students, figures. Each stage runs once.
+
+Reads top to bottom. What a stage made is found again by what it was made of, so a second
+run skips to the end, and a killed run goes on where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
+
+from distill.arms import Arm, TrainedArm, train_arm, train_final
+from distill.asking import Chosen, Gate, choose, judge
+from distill.config import DistilConfig, check
+from distill.ground import Ground, prepare
+from distill.register import Entry, register, report
+from distill.teaching import Taught, distillation, plan_requests, teach
+from recommender.backends import ModelCard
+from recommender.backends.embedded import EmbeddedBackend
+from recommender.config import Settings, resolve
+from recommender.embeddings import SentenceEncoder
+from recommender.evaluation import Evaluation, EvaluationFinished, evaluate_steps
+from recommender.events import Event, Notice
+from recommender.models import EMBEDDED_ENCODER, resolve_model
+from recommender.ranking import CatalogueRanker
+from storage.records import Category, Measurement
+from storage.store import Store
+
+DISTILLED = "distilled"
+UNDISTILLED = "undistilled (same text, same budget)"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Distilled(Event):
+    """What came of a distillation."""
+
+    category: Category
+    run: str
+    """Id of the distilled student's run: what `--by student:RUN` takes."""
+    rows: tuple[tuple[str, tuple[Measurement, ...]], ...]
+    """One a ranker: its name and its figures."""
+    layer_weights: tuple[float, ...]
+    summary: tuple[str, ...]
+    """What to say about it, line by line."""
+
+
+def distil(
+    category: str | DistilConfig, *, settings: Settings | None = None, **changes: object
+) -> Iterator[Event]:
+    """Distil a category's teacher into a student; the last event is `Distilled`.
+
+    Args:
+        category: a category's name, or the whole configuration.
+        settings: where the Store is, which models; None resolves environment and files.
+        changes: fields of `DistilConfig`, e.g. minutes=5, seed=1, final=True.
+
+    Raises:
+        UnknownName: no such category or model.
+        TeacherUnfit: the teacher is no better than chance.
+        BadData: too little data.
+
+    >>> next(distil("Books", minutes=-1))
+    Traceback (most recent call last):
+    ...
+    storage.errors.BadSetting: minutes and requests cannot be negative
+    """
+    config = category if isinstance(category, DistilConfig) else DistilConfig(category)
+    config = replace(config, **changes)  # type: ignore[arg-type]
+    check(config)
+    settings = settings or resolve().settings
+    with Store.open(settings.db, settings.artifacts) as store:
+        yield from run(store, config, settings)
+
+
+def run(store: Store, config: DistilConfig, settings: Settings) -> Generator[Event, None, None]:
+    """Go down the road with an open Store."""
+    encoder = SentenceEncoder(resolve_model(settings.models, EMBEDDED_ENCODER, kind="encoder"))
+    ground = yield from prepare(store, config, encoder)
+    backend = open_teacher(store, config, settings)
+    card = backend.describe()
+    yield Notice(describe(card))
+
+    chosen = yield from choose(store, ground, config, backend)
+    yield Notice(how_chosen(chosen))
+    gate = yield from judge(store, ground, config, backend, chosen)
+    count = yield from plan_requests(store, ground, config, card, chosen.seconds)
+    weights = open_weights(store, config, settings, backend)
+    if weights is not backend and weights is not None:
+        yield Notice(f"layers are those of another build: {weights.describe().key}")
+    taught = yield from teach(store, ground, config, backend, weights, chosen, count)
+
+    plain = Arm(UNDISTILLED, config, None)
+    lesson = distillation(taught, chosen, config, student_layers=config.student.network.blocks)
+    undistilled = yield from train_arm(store, ground, plain)
+    distilled = yield from train_arm(store, ground, Arm(DISTILLED, config, lesson))
+
+    yield from conclude(store, ground, config, card, chosen, gate, taught, undistilled, distilled)
+
+
+def conclude(
+    store: Store,
+    ground: Ground,
+    config: DistilConfig,
+    card: ModelCard,
+    chosen: Chosen,
+    gate: Gate,
+    taught: Taught,
+    undistilled: TrainedArm,
+    distilled: TrainedArm,
+) -> Generator[Event, None, None]:
+    """Measure everything on test, register it, and say what came of it."""
+    items = ground.split.log.items
+    entries = []
+    for arm in (distilled, undistilled):
+        measured = yield from measure(arm.ranker(items), ground, config)
+        entries.append(Entry(arm.arm.name, "student", measured, arm))
+    for baseline in (ground.popularity, ground.knn):
+        measured = yield from measure(baseline, ground, config)
+        entries.append(Entry(baseline.name, "baseline", measured, None))
+    runs = register(store, ground, config, card, chosen, gate, taught, entries)
+    if config.final:
+        final = yield from train_final(store, ground, distilled.arm, distilled.epochs)
+        store.runs.add(replace(runs[0], id=f"{runs[0].id}-final", artifact=final.key, final=True))
+    lesson = distilled.arm.distillation
+    weights = () if lesson is None or lesson.layer_weights is None else lesson.layer_weights
+    yield Distilled(
+        category=ground.category,
+        run=runs[0].id,
+        rows=tuple((run.name, tuple(store.runs.measurements(run.id))) for run in runs),
+        layer_weights=tuple(float(w) for w in weights),
+        summary=tuple(report(ground, config, card, chosen, gate, taught, entries)),
+    )
+
+
+def measure(
+    ranker: CatalogueRanker, ground: Ground, config: DistilConfig
+) -> Generator[Event, None, Evaluation]:
+    """Rank the full catalogue for every test request."""
+    steps = evaluate_steps(
+        ranker,
+        ground.split,
+        "test",
+        max_people=config.max_users or None,
+        vectors=ground.vectors,
+        seed=config.seed,
+    )
+    for event in steps:
+        if isinstance(event, EvaluationFinished):
+            return event.evaluation
+        yield event
+    raise AssertionError("an evaluation ended without a result")
+
+
+def open_teacher(store: Store, config: DistilConfig, settings: Settings) -> EmbeddedBackend:
+    """Open the teacher in this process."""
+    teacher = config.teacher
+    return EmbeddedBackend.open(
+        resolve_model(settings.models, teacher.spec),
+        artifacts=store.artifacts,
+        device=teacher.device,
+        precision=teacher.precision,
+    )
+
+
+def open_weights(
+    store: Store, config: DistilConfig, settings: Settings, backend: EmbeddedBackend
+) -> EmbeddedBackend | None:
+    """Open what Fisher and hidden states come from: the teacher itself, unless told otherwise."""
+    spec = config.teacher.weights
+    if not spec or spec == config.teacher.spec:
+        return backend
+    if spec == "none":
+        return None
+    return open_teacher(store, config.with_teacher(spec=spec), settings)
+
+
+def describe(card: ModelCard) -> str:
+    """Say in one line who the teacher is.
+
+    >>> describe(ModelCard("smol", "llama", 30, 576, 134_515_008, "sha256:ab", "float32", "x"))
+    'teacher smol: llama, 30 layers, 134.5 M parameters, float32, on cpu'
+    """
+    return (
+        f"teacher {card.name}: {card.family}, {card.layers} layers, "
+        f"{card.parameters / 1e6:.1f} M parameters, {card.precision}, on {card.device or 'cpu'}"
+    )
+
+
+def how_chosen(chosen: Chosen) -> str:
+    """Say in one line how the teacher's answers are scored, and what the other ways reached."""
+    ways = ", ".join(f"{way} {mrr:.3f}" for way, (mrr, _) in chosen.scoring.table.items())
+    return (
+        f"scoring by {chosen.scoring.way} at temperature {chosen.scoring.temperature:.2f}, chosen "
+        f"on {chosen.scoring.requests} validation requests (MRR: {ways})"
+    )

@@ -1,0 +1,183 @@
+"""What a distillation leaves behind in the Store, and what it says about itself.
+
+Apart because a figure must be kept with everything that made it, and printed the same way
+whether it is good or bad.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from distill.arms import TrainedArm
+from distill.asking import Chosen, Gate
+from distill.config import DistilConfig
+from distill.ground import Ground
+from distill.teaching import Taught
+from recommender.backends import ModelCard
+from recommender.evaluation import Evaluation
+from recommender.significance import Interval, paired_interval
+from storage.records import Measurement, Run
+from storage.store import Store
+
+METRIC = "ndcg@10"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Entry:
+    """One ranker with its figures on test."""
+
+    name: str
+    kind: str
+    """'student' or 'baseline'."""
+    evaluation: Evaluation
+    trained: TrainedArm | None
+
+
+def register(
+    store: Store,
+    ground: Ground,
+    config: DistilConfig,
+    card: ModelCard,
+    chosen: Chosen,
+    gate: Gate,
+    taught: Taught,
+    entries: Sequence[Entry],
+    *,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> list[Run]:
+    """Keep one run a ranker with its figures; the same distillation again changes nothing.
+
+    Returns the runs in the order of the entries, then the teacher's, whose figures are those
+    of the gate.
+    """
+    details = {
+        **config.as_dict(),
+        "model": card.key,
+        "scoring": {"way": chosen.scoring.way, "temperature": chosen.scoring.temperature},
+        "requests": len(taught.asked.requests),
+        "profile": taught.profile.key if taught.profile else "",
+        "data": ground.category.digest,
+        "synthetic": ground.category.synthetic,
+    }
+    known = {run.id for run in store.runs.list(ground.category.id)}
+    runs = []
+    measured = [(e.name, e.kind, e.evaluation, e.trained) for e in entries]
+    measured.append((f"teacher {card.name}", "teacher", gate.teacher, None))
+    for name, kind, evaluation, trained in measured:
+        artifact = trained.artifact.key if trained else ""
+        run = Run(
+            id=_run_id(ground, name, details, artifact),
+            category_id=ground.category.id,
+            kind=kind,
+            name=name,
+            seed=config.seed,
+            config=details,
+            status="done",
+            created_at=now().isoformat(timespec="seconds"),
+            artifact=artifact,
+            selection=trained.best if trained else None,
+        )
+        runs.append(run)
+        if run.id in known:
+            continue
+        store.runs.add(run)
+        rows = _keep_rows(store, run, evaluation)
+        store.runs.add_measurements(evaluation.measurements(run.id, rows))
+        if kind == "teacher":
+            for other in gate.others:
+                beside = _keep_rows(store, run, other)
+                named = f"{other.scope}/{other.name}"
+                store.runs.add_measurements(
+                    [_rescoped(m, named) for m in other.measurements(run.id, beside)]
+                )
+    return runs
+
+
+def report(
+    ground: Ground,
+    config: DistilConfig,
+    card: ModelCard,
+    chosen: Chosen,
+    gate: Gate,
+    taught: Taught,
+    entries: Sequence[Entry],
+) -> Iterator[str]:
+    """Say, line by line, what was measured: the gate, the layers, the difference, the sizes."""
+    people = len(set(gate.teacher.users.tolist()))
+    beside = ", ".join(f"{e.name} {e.table['mrr'].value:.3f}" for e in gate.others)
+    yield (
+        f"gate: teacher MRR {shown(gate.teacher.table['mrr'])} on {len(gate.teacher.ranks)} "
+        f"validation requests of {people} people with {config.teacher.candidates} candidates "
+        f"({beside}, chance {gate.chance:.3f}); calibration error {gate.calibration_error:.3f}"
+    )
+    if taught.profile is not None:
+        ratio = taught.profile.details
+        yield (
+            f"layers: Fisher over {taught.profile.requests} requests, last quarter over first "
+            f"{float(str(ratio['ratio'])):.2f} "
+            f"[{float(str(ratio['ratio_low'])):.2f}, {float(str(ratio['ratio_high'])):.2f}]"
+        )
+    else:
+        yield "layers: skipped: no weights"
+    students = [e for e in entries if e.trained is not None]
+    for entry in students:
+        assert entry.trained is not None
+        yield (
+            f"{entry.name}: {entry.trained.artifact.size / 1e6:.1f} MB, best epoch "
+            f"{entry.trained.epochs}, trained in {entry.trained.seconds:.0f} s"
+        )
+    if len(students) >= 2:
+        yield verdict(students[0].evaluation, students[1].evaluation, config.seed)
+    if ground.category.synthetic:
+        yield "these are figures of a synthetic sample, and no results"
+
+
+def verdict(distilled: Evaluation, undistilled: Evaluation, seed: int) -> str:
+    """Say whether teaching helped, by the paired difference over people."""
+    difference = paired_interval(
+        distilled.per_request(METRIC),
+        undistilled.per_request(METRIC),
+        distilled.users,
+        seed=seed,
+    )
+    base = undistilled.table[METRIC].value
+    share = f" ({difference.value / base:+.1%})" if base > 0 else ""
+    figures = f"NDCG@10 {difference.value:+.4f}{share} {bounds(difference, '+.4f')}, paired"
+    if difference.low > 0:
+        return f"the distilled student beats the undistilled one: {figures}"
+    return f"the distilled student does not beat the undistilled one: {figures}"
+
+
+def shown(interval: Interval) -> str:
+    """Return a figure with its interval.
+
+    >>> shown(Interval(0.5, 0.4, 0.6, 10, 5))
+    '0.500 [0.400, 0.600]'
+    """
+    return f"{interval.value:.3f} {bounds(interval, '.3f')}"
+
+
+def bounds(interval: Interval, form: str) -> str:
+    """Return the two ends of an interval in brackets."""
+    return f"[{interval.low:{form}}, {interval.high:{form}}]"
+
+
+def _run_id(ground: Ground, name: str, details: object, artifact: str) -> str:
+    text = json.dumps([ground.category.id, name, details, artifact], sort_keys=True, default=str)
+    slug = "".join(c if c.isalnum() else "-" for c in name.split(" (")[0].lower())
+    return f"{slug}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _keep_rows(store: Store, run: Run, evaluation: Evaluation) -> str:
+    inputs = {"run": run.id, "scope": evaluation.scope, "ranker": evaluation.name}
+    with store.artifacts.writing("evaluation", inputs) as path:
+        store.artifacts.save_arrays(path / "rows.safetensors", dict(evaluation.arrays()))
+    return store.artifacts.key("evaluation", inputs)
+
+
+def _rescoped(measurement: Measurement, scope: str) -> Measurement:
+    return replace(measurement, scope=scope)

@@ -1,0 +1,242 @@
+"""The library in three lines: open a category, name a person, read what comes next.
+
+    from recommender.api import Recommender
+    with Recommender.open("movielens-100k") as shop:
+        print([item.title for item in shop.recommend("196", n=5).items])
+
+Apart because the command line, the terminal UI and a user's own program all come in by this
+door, and none of them should have to know what lies behind it. Whatever needs torch is
+imported where a teacher is asked, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from recommender.baselines import ItemKNN, Popularity
+from recommender.config import Settings, resolve
+from recommender.matching import match_items
+from recommender.ranking import Ranker, Ranking
+from recommender.sequential.student import StudentRanker
+from storage.errors import BadSetting, UnknownName
+from storage.records import Category, IntArray, Log, Run
+from storage.store import Store
+
+if TYPE_CHECKING:
+    from recommender.teacher import TeacherRanker
+
+RANKERS = ("student", "student:RUN", "teacher", "teacher:MODEL", "popularity", "item-knn")
+
+
+@dataclass(frozen=True, slots=True)
+class Recommended:
+    """One item of an answer."""
+
+    rank: int
+    id: str
+    title: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """One ranker's answer for one person."""
+
+    ranker: str
+    """Who answered, e.g. 'student' or 'teacher'."""
+    items: tuple[Recommended, ...]
+    seconds: float
+    """The answer alone, without loading."""
+    notices: tuple[str, ...] = ()
+    """What the user should know: items left out, another ranker that stood in."""
+
+
+class Recommender:
+    """One category, ready to answer. Close it, or use it in a `with`."""
+
+    def __init__(self, store: Store, category: Category, settings: Settings) -> None:
+        """Stand on an open store; `open` is the usual way in."""
+        self.store = store
+        self.category = category
+        self.settings = settings
+        self._rankers: dict[str, Ranker] = {}
+
+    @classmethod
+    def open(cls, category: str, *, settings: Settings | None = None) -> Recommender:
+        """Open a category by name.
+
+        Raises:
+            UnknownName: no such category, with how to get data.
+
+        >>> Recommender.open("No such shop")
+        Traceback (most recent call last):
+        ...
+        storage.errors.UnknownName: ...
+        """
+        settings = settings or resolve().settings
+        store = Store.open(settings.db, settings.artifacts)
+        try:
+            return cls(store, store.catalogue.category(category), settings)
+        except BaseException:
+            store.close()
+            raise
+
+    def __enter__(self) -> Recommender:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the Store."""
+        self.store.close()
+
+    def recommend(
+        self,
+        user: str | None = None,
+        n: int = 10,
+        *,
+        by: str = "student",
+        history: Sequence[str] | None = None,
+    ) -> Recommendation:
+        """Return the best n items for a person, by their whole history.
+
+        Args:
+            user: a person of the data; None where `history` is given.
+            n: how many items.
+            by: one of `RANKERS`. Without a student, 'student' is answered by the teacher over
+                candidates, which the notices say.
+            history: titles or ids, for a person who is not in the data.
+
+        Raises:
+            UnknownName: no such person, item, run or model.
+            BadSetting: no such ranker.
+        """
+        past, notices = self._history(user, history)
+        ranker, told = self.ranker(by)
+        started = time.perf_counter()
+        ranking = ranker.rank(past, n=n)
+        seconds = time.perf_counter() - started
+        notices += told
+        if ranking.left_out:
+            notices += (
+                f"{ranking.left_out:,} items are newer than the student and were left out; "
+                f"retrain: recsys distill --category {self.category.name}",
+            )
+        return Recommendation(ranking.name, self._titled(ranking), seconds, notices)
+
+    def compare(
+        self,
+        user: str | None = None,
+        n: int = 10,
+        *,
+        by: Sequence[str] = ("teacher", "student", "popularity"),
+        history: Sequence[str] | None = None,
+    ) -> list[Recommendation]:
+        """Return the answers of several rankers to the same history, in the order named."""
+        return [self.recommend(user, n, by=one, history=history) for one in by]
+
+    def ranker(self, by: str) -> tuple[Ranker, tuple[str, ...]]:
+        """Return a ranker by its name, opened once, and what should be said about it.
+
+        Raises:
+            BadSetting: no such ranker.
+        """
+        kind, _, which = by.partition(":")
+        if kind == "student":
+            run = self._student(which)
+            if run is not None:
+                return self._kept(f"student:{run.id}", lambda: self._open_student(run)), ()
+            answered, _ = self.ranker("teacher")
+            return answered, (
+                f"{self.category.name} has no student yet: the teacher answers, over candidates "
+                f"from popularity, item-kNN and text; train one: "
+                f"recsys distill --category {self.category.name}",
+            )
+        if kind == "teacher":
+            spec = which or self.settings.teacher
+            return self._kept(f"teacher:{spec}", lambda: self._open_teacher(spec)), ()
+        if by == "popularity":
+            return self._kept(by, lambda: Popularity.fit(self._log.item, self._log.items)), ()
+        if by == "item-knn":
+            return self._kept(by, self._fit_knn), ()
+        raise BadSetting(f"no ranker {by!r}: one of {', '.join(RANKERS)}")
+
+    def _kept(self, key: str, make: Callable[[], Ranker]) -> Ranker:
+        if key not in self._rankers:
+            self._rankers[key] = make()
+        return self._rankers[key]
+
+    def _student(self, which: str) -> Run | None:
+        if not which:
+            return self.store.runs.best(self.category.id)
+        run = self.store.runs.get(which)
+        if run.category_id != self.category.id or run.kind != "student":
+            raise UnknownName(
+                f"run {which!r} is no student of {self.category.name!r}",
+                next_step=f"recsys runs list --category {self.category.name}",
+            )
+        return run
+
+    def measured_student(self, which: str = "") -> Run:
+        """Return a student's run by id, or the best on validation, never a final one by default.
+
+        Raises:
+            UnknownName: there is none.
+        """
+        run = self._student(which) if which else self.store.runs.best(self.category.id, final=False)
+        if run is None:
+            raise UnknownName(
+                f"{self.category.name!r} has no student yet",
+                next_step=f"recsys distill --category {self.category.name}",
+            )
+        return run
+
+    def _open_student(self, run: Run) -> Ranker:
+        path = self.store.artifacts.open(run.artifact).path
+        return StudentRanker.open(path, catalogue=self.category.items)
+
+    def _open_teacher(self, spec: str) -> TeacherRanker:
+        # Deferred: it imports torch, which a student's answer must not wait for.
+        from recommender.serving import open_teacher_ranker
+
+        return open_teacher_ranker(self.store, self.category, self._log, spec, self.settings)
+
+    def _fit_knn(self) -> ItemKNN:
+        offsets = np.searchsorted(self._log.user, np.arange(self._log.people + 1))
+        return ItemKNN.fit(self._log.item, offsets.astype(np.int64), self._log.items)
+
+    @cached_property
+    def _log(self) -> Log:
+        return self.store.catalogue.log(self.category.id)
+
+    def _history(
+        self, user: str | None, history: Sequence[str] | None
+    ) -> tuple[IntArray, tuple[str, ...]]:
+        if (user is None) == (history is None):
+            raise BadSetting("name a person or give a history, one of the two")
+        if user is not None:
+            number = self.store.catalogue.user_number(self.category.id, user)
+            return self.store.catalogue.history(self.category.id, number), ()
+        items, notices = match_items(self.store.catalogue, self.category, history or ())
+        return np.array(items, dtype=np.int64), notices
+
+    def _titled(self, ranking: Ranking) -> tuple[Recommended, ...]:
+        items = self.store.catalogue.items_by_number(self.category.id, ranking.items)
+        pairs = zip(items, ranking.scores, strict=True)
+        return tuple(
+            Recommended(place, item.id, item.title, score)
+            for place, (item, score) in enumerate(pairs, start=1)
+        )

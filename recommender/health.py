@@ -1,0 +1,162 @@
+"""What `recsys doctor` looks at: each check says what it found, and what to do about it.
+
+Nothing here mends anything; what is damaged is named, and the caller decides.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from recommender.config import Settings
+from recommender.models import known_models
+from storage.errors import ArtifactDamaged, RecsysError
+
+if TYPE_CHECKING:
+    from storage.store import Store
+
+State = Literal["good", "absent", "bad"]
+
+LEAST_FREE = 2_000_000_000
+"""Bytes that a distillation of a public set may need beside the data."""
+
+OLDEST_PYTHON = (3, 11)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at. Only 'bad' makes `recsys doctor` fail."""
+
+    name: str
+    state: State
+    """'absent' is something that is needed for a part of the work only."""
+    says: str
+    next_step: str = ""
+
+
+def checks(settings: Settings) -> Iterator[Check]:
+    """Look at everything outside the Store, one check at a time."""
+    yield check_python()
+    yield check_torch(settings)
+    yield check_threads(settings)
+    yield check_disk(settings.data_dir)
+    yield from check_models(settings.models)
+
+
+def check_python() -> Check:
+    """Check the interpreter's version.
+
+    >>> check_python().state
+    'good'
+    """
+    says = f"{platform.python_version()} at {sys.executable}"
+    if sys.version_info < OLDEST_PYTHON:
+        return Check("python", "bad", says, "install Python 3.11 or newer, then make install")
+    return Check("python", "good", says)
+
+
+def check_torch(settings: Settings) -> Check:
+    """Check that torch is there and has the device that the settings ask for."""
+    try:
+        found = version("torch")
+    except PackageNotFoundError:
+        says = "not installed: students can be served, nothing can be distilled"
+        return Check("torch", "absent", says, "make install, or pip install 'recsys[ml]'")
+    # Imported here: it loads torch, which serving a student does not need.
+    from recommender.backends.weights import choose_device, choose_precision
+
+    try:
+        device = choose_device(settings.device)
+        precision = choose_precision(settings.precision, device)
+    except RecsysError as error:
+        return Check("torch", "bad", f"{found}: {error.what}", error.next_step)
+    return Check("torch", "good", f"{found} on {device} in {precision}")
+
+
+def check_threads(settings: Settings) -> Check:
+    """Check that the threads asked for are not more than the cores.
+
+    >>> check_threads(Settings(data_dir=Path("shop"), threads=1)).state
+    'good'
+    """
+    cores = os.cpu_count() or 1
+    says = f"{settings.threads or 'as torch chooses'}, {cores} cores"
+    if settings.threads > cores:
+        return Check("threads", "bad", says, f"set threads to {cores} or fewer")
+    return Check("threads", "good", says)
+
+
+def check_disk(folder: Path) -> Check:
+    """Check that the data folder, or its nearest parent that exists, has room and can be written.
+
+    >>> check_disk(Path("/")).name
+    'disk'
+    """
+    place = folder
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    says = f"{free / 1e9:.1f} GB free for {folder}"
+    if not os.access(place, os.W_OK):
+        return Check(
+            "disk", "bad", f"{place} cannot be written", "set RECSYS_HOME to a folder of yours"
+        )
+    if free < LEAST_FREE:
+        return Check(
+            "disk", "bad", says, f"free {LEAST_FREE / 1e9:.0f} GB, or set RECSYS_HOME elsewhere"
+        )
+    return Check("disk", "good", says)
+
+
+def check_models(models: Path) -> Iterator[Check]:
+    """Check that the embedded models are there, and that the registered ones still are.
+
+    >>> [check.state for check in check_models(Path("nowhere"))]
+    ['absent', 'absent']
+    """
+    for model in known_models(models):
+        name = f"{model.kind} {model.name}"
+        if model.present is False and model.about == "registered":
+            step = f"recsys models add PATH --name {model.name}"
+            yield Check(name, "bad", f"{model.spec} is gone", step)
+        elif model.present is False:
+            yield Check(name, "absent", "not fetched", "recsys models fetch")
+        else:
+            yield Check(name, "good", model.spec)
+
+
+def check_store(settings: Settings, *, repair: bool = False) -> Iterator[Check]:
+    """Open the database and verify every byte of every artifact; remove what is damaged if asked."""
+    # Imported here: the database library is of no use to the checks before this one.
+    from storage.store import Store
+
+    try:
+        with Store.open(settings.db, settings.artifacts) as store:
+            categories = len(store.catalogue.categories())
+            says = f"{settings.db}, {categories} categories, schema {store.schema_version}"
+            yield Check("database", "good", says)
+            yield from _artifacts(store, repair=repair)
+    except RecsysError as error:
+        yield Check("database", "bad", error.what, error.next_step or "recsys doctor --settings")
+
+
+def _artifacts(store: Store, *, repair: bool) -> Iterator[Check]:
+    whole = 0
+    for key in store.artifacts.keys():
+        try:
+            store.artifacts.open(key, verify="full")
+            whole += 1
+        except ArtifactDamaged as error:
+            if repair:
+                store.artifacts.remove(key)
+                yield Check("artifact", "good", f"{key} was damaged and is removed")
+            else:
+                yield Check("artifact", "bad", error.what, "recsys doctor --repair")
+    yield Check("artifacts", "good", f"{whole} are whole")
