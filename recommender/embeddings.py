@@ -10,21 +10,31 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Generator, Sequence
-from pathlib import Path
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 
+from recommender.backends.weights import (
+    choose_device,
+    find_weights,
+    quiet_transformers,
+    weights_digest,
+)
 from recommender.events import Event, Progress, StageDone, StageStarted
 from recommender.prompts import clean_title
 from storage.artifacts import Artifacts
-from storage.errors import Offline, UnknownName
-from storage.records import FloatArray
+from storage.errors import BadData
+from storage.records import FloatArray, IntArray, Item
 
 SHARD = 8192
 """Texts that are encoded and kept together."""
 BATCH = 64
+"""Texts in one pass through the encoder."""
 STAGE = "title vectors"
+KIND = "vectors"
+FILE = "vectors.safetensors"
+FIELDS = ("title", "brand", "categories", "description")
 
 
 class TextEncoder(Protocol):
@@ -50,30 +60,66 @@ class SentenceEncoder:
         """`spec` is a directory or a hub id; `device` 'auto' takes what torch finds best."""
         self.spec = spec
         self.device = device
-        self._model: Any = None
-        self._name = ""
 
-    @property
+    @cached_property
     def name(self) -> str:
-        """Directory name and digest of its weights, or the hub id."""
-        if not self._name:
-            folder = Path(self.spec)
-            self._name = f"{folder.name}@{_digest(folder)}" if folder.is_dir() else self.spec
-        return self._name
+        """Name and digest of the weights, the tokenizer and the configuration.
+
+        Raises:
+            UnknownName: There is nothing of that name.
+            BadData: There is something, but no weights of a kind we read.
+            Offline: It is a hub id that is neither in the local cache nor reachable.
+        """
+        place = find_weights(self.spec)
+        return f"{place.name}@{weights_digest(place)}"
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
         """Return (texts, width) float32, rows of length 1.
 
         Raises:
-            UnknownName: there is no such directory.
-            Offline: a hub id cannot be fetched.
+            UnknownName, BadData, Offline: As `name`; or it is no sentence encoder.
         """
-        if self._model is None:
-            self._model = _load(self.spec, self.device)
         vectors = self._model.encode(
-            list(texts), batch_size=BATCH, normalize_embeddings=True, show_progress_bar=False
+            list(texts),
+            batch_size=BATCH,
+            normalize_embeddings=True,
+            show_progress_bar=False,
+            convert_to_numpy=True,
         )
         return np.asarray(vectors, dtype=np.float32)
+
+    @cached_property
+    def _model(self) -> Any:
+        place = find_weights(self.spec)
+        if place.kind != "directory" or not (place.path / "modules.json").is_file():
+            raise BadData(f"{self.spec!r} is no sentence encoder: it has no modules.json")
+        # Deferred: it imports torch, which takes seconds and is of no use to cached vectors.
+        from sentence_transformers import SentenceTransformer
+
+        with quiet_transformers():
+            try:
+                return SentenceTransformer(
+                    str(place.path), device=choose_device(self.device), local_files_only=True
+                )
+            except (OSError, ValueError, KeyError, RuntimeError) as error:
+                reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+                raise BadData(f"{self.spec!r} cannot be loaded as an encoder: {reason}") from error
+
+
+def item_text(item: Item, fields: Sequence[str] = ("title",)) -> str:
+    """Join what an item says about itself, in the order of `fields`, leaving out the empty.
+
+    Raises:
+        ValueError: A field is none of `FIELDS`.
+
+    >>> item_text(Item(0, "a1", "Pocket Radio", brand="Norvik"), ("title", "brand"))
+    'Pocket Radio. Norvik'
+    """
+    unknown = set(fields) - set(FIELDS)
+    if unknown:
+        raise ValueError(f"items have no text {sorted(unknown)}: choose from {FIELDS}")
+    parts = (str(getattr(item, field)).strip() for field in fields)
+    return ". ".join(part for part in parts if part)
 
 
 def title_vectors(
@@ -83,71 +129,86 @@ def title_vectors(
     *,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Generator[Event, None, FloatArray]:
-    """Return one vector a title, (titles, width); equal titles are encoded once.
-
-    Each shard of `SHARD` different titles is an artifact of its own, so a killed run goes on
-    where it was, and titles that were appended cost only themselves.
-    """
-    started = clock()
+    """Return one vector a title, cleaned as prompts clean it; see `text_vectors`."""
     cleaned = [clean_title(title) for title in titles]
-    different = list(dict.fromkeys(cleaned))
+    return (yield from text_vectors(cleaned, encoder, artifacts, clock=clock))
+
+
+def text_vectors(
+    texts: Sequence[str],
+    encoder: TextEncoder,
+    artifacts: Artifacts,
+    *,
+    stage: str = STAGE,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Generator[Event, None, FloatArray]:
+    """Return one vector a text, shape (texts, width); equal texts are encoded once.
+
+    Each shard of `SHARD` different texts, in the order they first appear, is an artifact of
+    its own: a killed run goes on where it was, and texts that were appended cost only the
+    last shard and themselves.
+
+    Raises:
+        BadData: There is no text.
+    """
+    if not texts:
+        raise BadData("there is no item to make a vector of", next_step="recsys data list")
+    started = clock()
+    place = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+    index = np.fromiter((place[text] for text in texts), dtype=np.int64, count=len(texts))
+    different = list(place)
     shards = [different[at : at + SHARD] for at in range(0, len(different), SHARD)]
     inputs = [{"encoder": encoder.name, "texts": _hash(shard)} for shard in shards]
-    missing = {n for n, one in enumerate(inputs) if artifacts.find("vectors", one) is None}
+    missing = [n for n, one in enumerate(inputs) if artifacts.find(KIND, one) is None]
     total = sum(len(shards[n]) for n in missing)
     if total:
-        yield StageStarted(STAGE, total, "titles")
+        yield StageStarted(stage, total, "texts")
     done = 0
-    parts: list[FloatArray] = []
-    for n, shard in enumerate(shards):
-        if n not in missing:
-            kept = artifacts.find("vectors", inputs[n])
-            assert kept is not None
-            parts.append(artifacts.load_arrays(kept, "vectors.safetensors")["vectors"])
-            continue
-        rows = []
-        for at in range(0, len(shard), 8 * BATCH):
-            rows.append(encoder.encode(shard[at : at + 8 * BATCH]))
-            done += len(rows[-1])
-            yield Progress(STAGE, done, total)
-        parts.append(np.concatenate(rows))
-        with artifacts.writing("vectors", inputs[n]) as path:
-            artifacts.save_arrays(path / "vectors.safetensors", {"vectors": parts[-1]})
+    for n in missing:
+        with artifacts.writing(KIND, inputs[n]) as path:
+            vectors = yield from _encode(shards[n], encoder, Progress(stage, done, total))
+            artifacts.save_arrays(path / FILE, {"vectors": vectors})
+        done += len(shards[n])
     if total:
-        yield StageDone(STAGE, clock() - started, f"{total} titles by {encoder.name}")
-    place = {text: number for number, text in enumerate(different)}
-    table = np.concatenate(parts)
-    return np.asarray(table[[place[text] for text in cleaned]], dtype=np.float32)
+        yield StageDone(stage, clock() - started, f"{total} texts by {encoder.name}")
+    return _gather(index, inputs, artifacts)
 
 
-def _load(spec: str, device: str) -> Any:
-    # Deferred: it imports torch, which takes seconds and is of no use to cached vectors.
-    import transformers
-    from sentence_transformers import SentenceTransformer
+def _encode(
+    shard: Sequence[str], encoder: TextEncoder, before: Progress
+) -> Generator[Event, None, FloatArray]:
+    """Encode one shard, going on counting from `before`.
 
-    if spec.startswith((".", "/")) and not Path(spec).is_dir():
-        raise UnknownName(f"no sentence encoder at {spec!r}", next_step="recsys models fetch")
-    transformers.utils.logging.disable_progress_bar()
-    try:
-        return SentenceTransformer(spec, device=None if device == "auto" else device)
-    except OSError as error:
-        raise Offline(
-            f"the sentence encoder {spec!r} is neither a directory nor to be had from the hub",
-            next_step="recsys models fetch",
-        ) from error
+    Longest first: texts of a pass are padded to the longest of it, and a rate measured on
+    the longest promises too much time rather than too little.
+    """
+    order = sorted(range(len(shard)), key=lambda n: -len(shard[n]))
+    rows = []
+    for at in range(0, len(order), BATCH):
+        batch = order[at : at + BATCH]
+        rows.append(encoder.encode([shard[n] for n in batch]))
+        yield Progress(before.stage, before.done + at + len(batch), before.total)
+    return np.concatenate(rows)[np.argsort(order)]
 
 
-def _digest(folder: Path) -> str:
-    weights = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
-    digest = hashlib.sha256()
-    for path in weights:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:16]
+def _gather(index: IntArray, inputs: Sequence[dict[str, str]], artifacts: Artifacts) -> FloatArray:
+    """Read the shards one by one into the rows that want them; `index` is a row's text."""
+    table: FloatArray | None = None
+    for n, one in enumerate(inputs):
+        kept = artifacts.find(KIND, one)
+        assert kept is not None, "a shard was removed while it was needed"
+        vectors = artifacts.load_arrays(kept, FILE)["vectors"]
+        if table is None:
+            table = np.empty((len(index), vectors.shape[1]), dtype=np.float32)
+        rows = np.flatnonzero(index // SHARD == n)
+        table[rows] = vectors[index[rows] - n * SHARD]
+    assert table is not None
+    return table
 
 
 def _hash(texts: Sequence[str]) -> str:
     digest = hashlib.sha256()
     for text in texts:
-        digest.update(text.encode("utf-8", "surrogatepass") + b"\n")
+        raw = text.encode("utf-8", "surrogatepass")
+        digest.update(f"{len(raw)}:".encode() + raw)  # the length keeps ['ab'] from ['a', 'b']
     return digest.hexdigest()
