@@ -163,6 +163,20 @@ class Batch:
     """(B, L) the item that came next at each position, or IGNORED."""
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class RequestBatch:
+    """Some of a teacher's requests."""
+
+    ids: IntArray
+    """(B, L) item numbers + 1, 0 for padding."""
+    candidates: IntArray
+    """(B, C)"""
+    labels: FloatArray
+    """(B, C)"""
+    states: FloatArray | None
+    """(B, M, d_T), centred."""
+
+
 class SequenceBatches:
     """Everybody's sequence in windows of `max_len` steps, in an order fixed by the seed.
 
@@ -220,19 +234,19 @@ class RequestBatches:
         self._states = None if teaching.states is None else centred(teaching.states)
         self.steps_a_pass = len(self._ids) // self.size
 
-    def at(self, step: int) -> tuple[IntArray, IntArray, FloatArray, FloatArray | None]:
-        """Return ids (B, L), candidates (B, C), labels (B, C) and states (B, M, d_T)."""
+    def at(self, step: int) -> RequestBatch:
+        """Return the batch of a step, counted from 0 over all passes."""
         passed, place = divmod(step, self.steps_a_pass)
         order = _order(len(self._ids), self.seed, "requests", passed)
         chosen = order[place * self.size : (place + 1) * self.size]
         ids = self._ids[chosen]
         empty = int((ids == 0).all(0).cumprod().sum())  # columns that are padding in every row
         states = None if self._states is None else self._states[chosen]
-        return (
-            ids[:, min(empty, ids.shape[1] - 1) :],
-            self._candidates[chosen],
-            self._labels[chosen],
-            states,
+        return RequestBatch(
+            ids=ids[:, min(empty, ids.shape[1] - 1) :],
+            candidates=self._candidates[chosen],
+            labels=self._labels[chosen],
+            states=states,
         )
 
 

@@ -57,4 +57,5 @@ def centred(states: FloatArray) -> FloatArray:
     [-1.0, 1.0]
     """
     mean = states.mean(0, keepdims=True, dtype=np.float64)
-    return (states - mean.astype(np.float32)).astype(np.float32)
+    rest: FloatArray = (states - mean.astype(np.float32)).astype(np.float32)
+    return rest

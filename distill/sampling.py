@@ -36,7 +36,8 @@ class NegativeSampler:
             return (chance * self.items).astype(np.int64)
         # The inverse of the cumulative probability log(k + 1) / log(items + 1).
         places = np.exp(chance * np.log(self.items + 1)).astype(np.int64) - 1
-        return self._by_place[np.clip(places, 0, self.items - 1)]
+        drawn: IntArray = self._by_place[np.clip(places, 0, self.items - 1)]
+        return drawn
 
     def log_probability(self, items: IntArray) -> FloatArray:
         """Return the logarithm of each item's probability in one draw, float32."""
@@ -44,4 +45,5 @@ class NegativeSampler:
             return np.full(len(items), -np.log(self.items), dtype=np.float32)
         place = self._place[items]
         share = np.log1p(1 / (place + 1)) / np.log(self.items + 1)
-        return np.log(share).astype(np.float32)
+        logs: FloatArray = np.log(share).astype(np.float32)
+        return logs

@@ -1,8 +1,34 @@
-"""How the learning rate and the share of the layer losses change over a run's steps."""
+"""How many steps a run has, and how its learning rate and layer losses change over them."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+
+from distill.training import TrainConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How many steps there are."""
+
+    epoch_steps: int
+    """From one evaluation to the next."""
+    steps: int
+    """Of the whole schedule: the learning rate reaches 0 after them."""
+    last_step: int
+    """Where this run ends at the latest."""
+
+    @classmethod
+    def of(cls, config: TrainConfig, steps_a_pass: int) -> Plan:
+        """Return the plan of a run whose data takes so many steps a pass.
+
+        >>> Plan.of(TrainConfig(epochs=10, stop_after=3), 7)
+        Plan(epoch_steps=7, steps=70, last_step=21)
+        """
+        epoch_steps = config.epoch_steps or steps_a_pass
+        epochs = min(config.stop_after or config.epochs, config.epochs)
+        return cls(epoch_steps, config.epochs * epoch_steps, epochs * epoch_steps)
 
 
 def rate_share(step: int, steps: int, warmup: float) -> float:

@@ -8,7 +8,6 @@ checkpoint) is called, not inlined.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,9 +15,9 @@ import torch
 from torch import nn
 
 from distill.data import Distillation, TrainData
-from distill.schedule import layer_share, rate_share
+from distill.schedule import rate_share
 from distill.student import Student
-from distill.training import STAGE, Evaluated, StepDone, TrainConfig
+from distill.training import STAGE, StepDone, TrainConfig
 from recommender.events import Event, Notice, Progress, StageDone, StageStarted
 
 
@@ -53,68 +52,41 @@ def train(
     >>> last.steps, last.weights["table"].shape
     (1, (9, 64))
     """
-    begun = time.perf_counter()
-    student = Student(config, data, distillation, device)
-    sequences = student.sequences
-    epoch_steps = config.epoch_steps or sequences.steps_a_pass
-    steps = config.epochs * epoch_steps
-    last_step = min(config.stop_after or config.epochs, config.epochs) * epoch_steps
-    validated = len(data.valid_histories) > 0
-    now = student.standing
-    if checkpoint is not None and student.resume(checkpoint):
-        yield Notice(f"going on from step {now.step} of {last_step}")
-    before = now.seconds - begun  # seconds of earlier sittings
-    yield StageStarted(STAGE, last_step, "steps")
+    student = Student(config, data, distillation, device=device, checkpoint=checkpoint)
+    resumed = student.resume()
+    now, plan = student.standing, student.plan
+    if resumed:
+        yield Notice(f"going on from step {now.step} of {plan.last_step}")
     if student.objective == "sampled":
         yield Notice(student.why_sampled)
-    kept = time.perf_counter()
+    yield StageStarted(STAGE, plan.last_step, "steps")
     try:
         while True:
-            if now.epochs < now.step // epoch_steps:  # an epoch is complete, not yet judged
-                now.epochs += 1
-                score = student.validate() if validated else float("nan")
-                if not validated or score > now.best:
-                    student.keep_best(score, now.epochs)
-                student.history.append(
-                    Evaluated(now.epochs, score, now.best, now.loss / epoch_steps)
-                )
-                now.loss = 0.0
-                now.seconds = before + time.perf_counter()
-                if checkpoint is not None:
-                    student.save(checkpoint)
-                    kept = time.perf_counter()
-                yield student.history[-1]
-            impatient = validated and now.epochs - now.best_epoch >= config.patience
-            if now.step >= last_step or impatient:
+            if now.epochs < now.step // plan.epoch_steps:  # an epoch is complete, not yet judged
+                evaluated = student.end_epoch()
+                student.save()
+                yield evaluated
+            if student.is_done():
                 break
 
             for group in student.optimiser.param_groups:
-                group["lr"] = config.learning_rate * rate_share(now.step, steps, config.warmup)
-            parts = {"task": student.task_loss(sequences.at(now.step))}
-            if student.requests is not None:
-                parts |= student.teacher_losses(layer_share(now.step, steps))
+                group["lr"] = config.learning_rate * rate_share(now.step, plan.steps, config.warmup)
+            parts = student.losses()
             loss = torch.stack(list(parts.values())).sum()
             student.optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(student.network.parameters(), config.clip)
             student.optimiser.step()
 
-            now.step += 1
-            now.loss += loss.item()
+            student.advance(loss.item())
             yield StepDone(now.step, loss.item(), {name: p.item() for name, p in parts.items()})
-            if now.step % 10 == 0 or now.step == last_step:
-                yield Progress(STAGE, now.step, last_step, f"loss {loss.item():.3f}")
-            if checkpoint is not None and time.perf_counter() - kept > config.checkpoint_seconds:
-                now.seconds = before + time.perf_counter()
-                student.save(checkpoint)
-                kept = time.perf_counter()
+            if now.step % 10 == 0 or now.step == plan.last_step:
+                yield Progress(STAGE, now.step, plan.last_step, f"loss {loss.item():.3f}")
+            student.save(after=config.checkpoint_seconds)
     except GeneratorExit:
         # Closed by the consumer, so between steps: everything fits together. Any other
         # exception may have come in the middle of one, and must not replace a checkpoint.
-        if checkpoint is not None:
-            now.seconds = before + time.perf_counter()
-            student.save(checkpoint)
+        student.save()
         raise
-    now.seconds = before + time.perf_counter()
     yield StageDone(STAGE, now.seconds, f"{now.step} steps, best epoch {now.best_epoch}")
     yield student.result()

@@ -56,4 +56,5 @@ def layer_weights(
         raise BadSetting(f"unknown way to weight layers {mode!r}: 'fisher' or 'uniform'")
     weights = student_layers * share / share.sum()
     assert np.isclose(weights.sum(), student_layers)
-    return weights.astype(np.float32)
+    summing_to_m: FloatArray = weights.astype(np.float32)
+    return summing_to_m

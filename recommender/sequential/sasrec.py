@@ -45,6 +45,18 @@ def drop(x: Tensor, share: float, noise: torch.Generator | None) -> Tensor:
     return x * keep.div_(1 - share)
 
 
+def bare_linear(wide_in: int, wide_out: int) -> nn.Linear:
+    """Return a linear layer whose weights nobody has drawn yet: the caller fills them.
+
+    The ready-made constructor would draw them from torch's global random state, which is
+    not ours to use up.
+
+    >>> bare_linear(2, 3).weight.shape
+    torch.Size([3, 2])
+    """
+    return nn.Linear(wide_in, wide_out, device="meta").to_empty(device="cpu")
+
+
 class Block(nn.Module):
     """One layer: x + attention(norm(x)), then x + feed-forward(norm(x))."""
 
@@ -56,10 +68,10 @@ class Block(nn.Module):
         self.dropout = config.dropout
         self.norm_attention = nn.LayerNorm(width)
         self.norm_inner = nn.LayerNorm(width)
-        self.query_key_value = nn.utils.skip_init(nn.Linear, width, 3 * width)
-        self.out = nn.utils.skip_init(nn.Linear, width, width)
-        self.up = nn.utils.skip_init(nn.Linear, width, config.inner * width)
-        self.down = nn.utils.skip_init(nn.Linear, config.inner * width, width)
+        self.query_key_value = bare_linear(width, 3 * width)
+        self.out = bare_linear(width, width)
+        self.up = bare_linear(width, config.inner * width)
+        self.down = bare_linear(config.inner * width, width)
 
     def forward(self, x: Tensor, mask: Tensor, noise: torch.Generator | None) -> Tensor:
         """Return the states after this layer.

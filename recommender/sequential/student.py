@@ -96,11 +96,16 @@ class StudentRanker:
     def rank(
         self, history: IntArray, *, candidates: IntArray | None = None, n: int = 10
     ) -> Ranking:
-        """Return the best `n` it knows; `left_out` counts the items it does not."""
+        """Return the best `n` it knows; `left_out` counts the items it does not.
+
+        A history without any item it knows is answered by popularity, and the name of the
+        ranking says so.
+        """
+        personal = bool((history < self._items).any())
         return rank_from_scores(
             self.score([history])[0],
             history,
-            name=self.name,
+            name=self.name if personal else f"{self.name} (by popularity: history unknown)",
             candidates=candidates,
             n=n,
             left_out=0 if candidates is not None else self._unknown,
