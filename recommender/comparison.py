@@ -17,7 +17,7 @@ from storage.errors import BadData
 from storage.records import IntArray, Measurement, Run
 from storage.store import Store
 
-ROWS_FILE = "evaluation.safetensors"
+ROWS_FILE = "rows.safetensors"
 """What an evaluation's artifact keeps: `Evaluation.arrays()`."""
 
 COMPARED = ("ndcg@10", "hr@10", "mrr@10")

@@ -133,14 +133,15 @@ def check_models(models: Path) -> Iterator[Check]:
 
 
 def check_store(settings: Settings, *, repair: bool = False) -> Iterator[Check]:
-    """Open the database and verify every byte of every artifact; remove what is damaged if asked."""
+    """Open the database, verify every byte of every artifact; `repair` removes what is damaged."""
     # Imported here: the database library is of no use to the checks before this one.
+    from storage.migrations import HEAD
     from storage.store import Store
 
     try:
         with Store.open(settings.db, settings.artifacts) as store:
             categories = len(store.catalogue.categories())
-            says = f"{settings.db}, {categories} categories, schema {store.schema_version}"
+            says = f"{settings.db}, {categories} categories, schema {HEAD}"
             yield Check("database", "good", says)
             yield from _artifacts(store, repair=repair)
     except RecsysError as error:
@@ -149,7 +150,8 @@ def check_store(settings: Settings, *, repair: bool = False) -> Iterator[Check]:
 
 def _artifacts(store: Store, *, repair: bool) -> Iterator[Check]:
     whole = 0
-    for key in store.artifacts.keys():
+    keys = list(store.artifacts.keys())
+    for key in keys:
         try:
             store.artifacts.open(key, verify="full")
             whole += 1

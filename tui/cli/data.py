@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,12 +19,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Import, fetch and describe data.", no_args_is_help=True, rich_markup_mode=None
-)
-
-WAYS_TO_GET_DATA = (
-    "there is no data yet; three ways to get some: `recsys data sample` (a small synthetic "
-    "shop, offline), `recsys data pull movielens-100k` (or another public set), "
-    "`recsys data import PATH --category NAME` (your own)"
 )
 
 
@@ -48,6 +42,7 @@ def import_(
     json: options.Json = False,
 ) -> None:
     """Import interactions and titles into a category."""
+    mapping = _mapping(columns) if columns else None
     # Imported here: pandas and pyarrow take longer to load than help may.
     from recommender.datasets import ImportFinished, import_data
 
@@ -57,7 +52,7 @@ def import_(
             path.expanduser(),
             category=category,
             format=format,
-            columns=_mapping(columns) if columns else None,
+            columns=mapping,
             k_core=k_core,
             with_reviews=with_reviews,
             strict=strict,
@@ -77,7 +72,7 @@ def list_(db: options.Db = None, json: options.Json = False) -> None:
     if json:
         show_json([asdict(category) for category in found])
     elif not found:
-        note(WAYS_TO_GET_DATA)
+        note(options.WAYS_TO_GET_DATA)
     else:
         heads = columns("category", ">people", ">items", ">interactions", "source", "imported")
         show_table(
@@ -108,7 +103,9 @@ def stats(
     else:
         show_table(columns("figure", "value"), _figures(found), title=options.labelled(chosen))
         say()
-        show_table(columns("split", "part", ">rows", ">people", ">requests", ">repeats"), _parts(found))
+        show_table(
+            columns("split", "part", ">rows", ">people", ">requests", ">repeats"), _parts(found)
+        )
 
 
 @app.command()
@@ -151,7 +148,9 @@ def _mapping(text: str) -> dict[str, str]:
     """Read 'user=uid,item=asin'."""
     pairs = [pair.partition("=") for pair in text.split(",")]
     if any(not (ours.strip() and theirs.strip()) for ours, _, theirs in pairs):
-        raise typer.BadParameter(f"{text!r} is not of the form user=uid,item=asin", param_hint="--columns")
+        raise typer.BadParameter(
+            f"{text!r} is not of the form user=uid,item=asin", param_hint="--columns"
+        )
     return {ours.strip(): theirs.strip() for ours, _, theirs in pairs}
 
 
@@ -186,12 +185,18 @@ def _figures(found: Statistics) -> list[list[Cell]]:
         ["items with interactions", found.items_with_interactions],
         ["interactions", category.interactions],
         ["density", f"{100 * found.density:.4f} %"],
-        ["history of a person", f"median {found.median_history:g}, longest {found.longest_history}"],
+        [
+            "history of a person",
+            f"median {found.median_history:g}, longest {found.longest_history}",
+        ],
         ["ratings", scale],
         ["time", _span(found)],
         ["share of tied timestamps", tied],
     ]
-    rows += [[f"items with {name}", f"{100 * share:.1f} %"] for name, share in found.text_coverage.items()]
+    rows += [
+        [f"items with {name}", f"{100 * share:.1f} %"]
+        for name, share in found.text_coverage.items()
+    ]
     if category.note:
         rows.append(["note", category.note])
     return rows
@@ -200,7 +205,9 @@ def _figures(found: Statistics) -> list[list[Cell]]:
 def _span(found: Statistics) -> str:
     if found.first_time is None or found.last_time is None:
         return "no times"
-    first, last = (datetime.fromtimestamp(t / 1000, UTC) for t in (found.first_time, found.last_time))
+    first, last = (
+        datetime.fromtimestamp(t / 1000, UTC) for t in (found.first_time, found.last_time)
+    )
     return f"{first:%Y-%m-%d} to {last:%Y-%m-%d}"
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tui.cli import options
+from tui.cli.measurements import show_measurements
 from tui.cli.progress import follow
 from tui.cli.recommend import teacher_line
 from tui.cli.render import note, say, show_json
@@ -26,12 +27,10 @@ def distill(
     requests: Annotated[
         int, typer.Option(min=0, help="Teacher requests; 0 is as many as the time allows.")
     ] = 0,
-    max_users: Annotated[int, typer.Option(min=0, help="People to evaluate on; 0 is all.")] = 0,
+    max_users: options.MaxUsers = 0,
     seed: options.Seed = None,
     final: Annotated[bool, typer.Option("--final", help="Then retrain on everything.")] = False,
-    min_rating: Annotated[
-        float | None, typer.Option(help="Lower ratings are no positives; on the source's scale.")
-    ] = None,
+    min_rating: options.MinRating = None,
     split: options.SplitName = "temporal",
     ignore_gate: Annotated[
         bool, typer.Option("--ignore-gate", help="Learn from a teacher that is no use.")
@@ -45,7 +44,7 @@ def distill(
     db: options.Db = None,
     json: options.Json = False,
 ) -> None:
-    """Turn a teacher's judgements into a student that answers in milliseconds."""
+    """Train a student on a teacher's judgements and layers."""
     # Imported here: torch takes longer to load than help may.
     from distill.pipeline import Distilled, distil
 
@@ -55,6 +54,7 @@ def distill(
     config = with_protocol(
         config, split=split, min_rating=min_rating, max_users=max_users, final=final
     )
+    options.require_category(found.settings, category)
     note(teacher_line(found))
     done = follow(distil(config, settings=found.settings), Distilled)
     if json:
@@ -93,6 +93,12 @@ def with_protocol(
 
 
 def show_distilled(done: Distilled) -> None:
-    """Print what came of it."""
+    """Print every ranker with its intervals, the layer weights, and what came of it."""
+    title = f"{options.labelled(done.category)}, test, full catalogue"
+    show_measurements(done.rows, scope="test/full", title=title)
+    if done.layer_weights:
+        shown = ", ".join(f"{weight:.3f}" for weight in done.layer_weights)
+        say(f"layer weights, first block first: {shown}")
     for line in done.summary:
         say(line)
+    note(f"next: recsys recommend --category {done.category.name} --user …")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from storage.records import Measurement
 from tui.cli.render import Cell, columns, show_table
+
+if TYPE_CHECKING:
+    from storage.records import Measurement
 
 METRICS = ("ndcg@10", "hr@10", "mrr@10")
 """What is shown side by side; `recsys runs show` shows all of them."""
@@ -30,6 +33,7 @@ def show_measurements(
 def with_interval(measured: Measurement | None) -> str:
     """Return a figure with its interval, empty where nothing was measured.
 
+    >>> from storage.records import Measurement
     >>> with_interval(Measurement("r", "test/full", "hr@10", 0.0871, 0.0802, 0.0939, 100, 40))
     '0.0871 [0.0802, 0.0939]'
     """

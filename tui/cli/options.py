@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from distill.config import SplitKind
+from storage.errors import BadSetting, UnknownName
 
 if TYPE_CHECKING:
     from recommender.config import ResolvedSettings, Settings
     from storage.records import Category
     from storage.store import Store
+
+WAYS_TO_GET_DATA = (
+    "there is no data yet; three ways to get some: `recsys data sample` (a small synthetic "
+    "shop, offline), `recsys data pull movielens-100k` (or another public set), "
+    "`recsys data import PATH --category NAME` (your own)"
+)
 
 Db = Annotated[
     str | None,
@@ -45,7 +51,15 @@ Weights = Annotated[
     ),
 ]
 SplitName = Annotated[
-    SplitKind, typer.Option("--split", help="One moment for everybody, or everybody's last row.")
+    Literal["temporal", "leave-last-out"],
+    typer.Option("--split", help="One moment for everybody, or everybody's last row."),
+]
+MinRating = Annotated[
+    float | None,
+    typer.Option("--min-rating", help="Lower ratings are no positives; on the source's scale."),
+]
+MaxUsers = Annotated[
+    int, typer.Option("--max-users", min=0, help="People to evaluate on; 0 is all.")
 ]
 Device = Annotated[
     str | None, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or mps.")
@@ -84,26 +98,32 @@ def category_of(store: Store, name: str | None, user: str | None) -> Category:
         UnknownName: nobody of that id is in any category.
         BadSetting: the person is in several, or nothing says which category is meant.
     """
-    # Imported here, like everything of ours that a command alone needs.
-    from storage.errors import BadSetting, UnknownName
-
+    everything = store.catalogue.categories()
+    if not everything:
+        raise UnknownName(WAYS_TO_GET_DATA)
     if name is not None:
         return store.catalogue.category(name)
     if user is None:
-        found, whose = store.catalogue.categories(), "there are several categories"
+        found, whose = everything, "there are several categories"
     else:
         found = store.catalogue.categories_of_user(user)
         whose = f"user {user!r} is in several categories"
-    if len(found) == 1:
-        return found[0]
-    if found:
+    if not found:
+        raise UnknownName(f"no user {user!r} in any category", next_step="recsys data list")
+    if len(found) > 1:
         names = ", ".join(repr(category.name) for category in found)
         raise BadSetting(f"{whose}: {names}", next_step=f"--category {found[0].name}")
-    if not store.catalogue.categories():
-        raise UnknownName(
-            "there is no data yet", next_step="recsys data sample, or recsys data pull"
-        )
-    raise UnknownName(f"no user {user!r} in any category", next_step="recsys data list")
+    return found[0]
+
+
+def require_category(found: Settings, name: str) -> None:
+    """Check before anything expensive that a category is there.
+
+    Raises:
+        UnknownName: it is not; with the three ways to get data where there is none at all.
+    """
+    with opened(found) as store:
+        category_of(store, name, None)
 
 
 def labelled(category: Category) -> str:

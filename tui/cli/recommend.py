@@ -47,20 +47,20 @@ def recommend(
     json: options.Json = False,
 ) -> None:
     """Recommend items to a person."""
+    if (user is None) == (history is None):
+        raise typer.BadParameter("give one of the two", param_hint="--user or --history")
     # Imported here: numpy and the database take longer to load than help may.
     from recommender.api import Recommender
 
-    if (user is None) == (history is None):
-        raise typer.BadParameter("give one of the two", param_hint="--user or --history")
     chosen = by.partition(":")[2] if by.startswith("teacher:") else teacher
     found = options.resolved(teacher=chosen, device=device, db=db)
     with options.opened(found.settings) as store:
         name = options.category_of(store, category, user).name
     if compare or by.startswith("teacher"):
         note(teacher_line(found))
-    titles = None if history is None else [part.strip() for part in history.split(";")]
+    titles = None if history is None else [p.strip() for p in history.split(";") if p.strip()]
     with Recommender.open(name, settings=found.settings) as recommender:
-        rankers = COMPARED if compare else (by.partition(":")[0] if chosen else by,)
+        rankers = COMPARED if compare else (by,)
         answers = recommender.compare(user, top_k, by=rankers, history=titles)
     show_answers(answers, json=json)
 
@@ -92,6 +92,9 @@ def _show_side_by_side(answers: Sequence[Recommendation]) -> None:
     heads = columns(">rank", *(f"{a.ranker} ({duration(a.seconds)})" for a in answers))
     rows: list[list[Cell]] = []
     for place in range(max(len(answer.items) for answer in answers)):
-        titles = [a.items[place].title or a.items[place].id if place < len(a.items) else "" for a in answers]
+        titles = [
+            a.items[place].title or a.items[place].id if place < len(a.items) else ""
+            for a in answers
+        ]
         rows.append([place + 1, *(plain(title, 36) for title in titles)])
     show_table(heads, rows)

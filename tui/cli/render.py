@@ -5,6 +5,7 @@ Everything shown passes `tui.text.plain`; nothing is read as markup.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,13 @@ from tui.text import plain
 Cell = str | int | float | None
 """None shows as an empty cell, a float with three decimals, an int with thousands separated."""
 
-_WIDEST = 72  # a cell in a pipe: a title of 5,000 characters must not make every row as long
+_WIDEST = 160  # a cell in a pipe: a title of 5,000 characters must not make every row as long
+
+# What JSON allows raw inside a string and a terminal acts on: C1 controls, marks that change
+# the direction of reading, characters of no width, separators of lines.
+_ACTIVE = re.compile(
+    r"[\x7f-\x9f\xad\u061c\u200b\u200c\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +81,8 @@ def show_json(value: object) -> None:
     import orjson
 
     options = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
-    print(orjson.dumps(value, option=options, default=str).decode())
+    text = orjson.dumps(value, option=options, default=str).decode()
+    print(_ACTIVE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def say(text: str = "") -> None:

@@ -1,0 +1,136 @@
+"""Rankers measured side by side on held-out requests, outside any distillation.
+
+Apart from evaluation, which measures one ranker, because this decides what may be measured:
+baselines are fitted on train rows alone, and a student only counts where it was trained on
+the very split that it is asked about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from recommender.baselines import ItemKNN, Popularity
+from recommender.evaluation import EvaluationFinished, evaluate_steps
+from recommender.events import Event, Notice
+from recommender.ranking import CatalogueRanker
+from recommender.sequential.student import StudentRanker
+from recommender.splits import Split, leave_last_out, positives, temporal_split
+from storage.errors import BadData, BadSetting
+from storage.records import Category, Measurement, Run
+from storage.store import Store
+
+SplitKind = Literal["temporal", "leave-last-out"]
+
+MEASURABLE = ("student", "student:RUN", "popularity", "item-knn")
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """How rankers are measured."""
+
+    part: Literal["valid", "test"] = "test"
+    split: SplitKind = "temporal"
+    min_rating: float | None = None
+    """Interactions rated lower are no positives; None keeps all."""
+    max_people: int = 0
+    """0 means all."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Measured(Event):
+    """The result: one row a ranker."""
+
+    category: Category
+    rows: tuple[tuple[str, tuple[Measurement, ...]], ...]
+
+
+def measure_rankers(
+    store: Store, category: str, by: Sequence[str], protocol: Protocol
+) -> Iterator[Event]:
+    """Evaluate each ranker over the full catalogue; the last event is `Measured`.
+
+    Raises:
+        UnknownName: no such category or run.
+        BadSetting: a ranker that cannot be measured so, or a student of another split.
+        BadData: the data cannot be split so, or there is no student.
+    """
+    chosen = store.catalogue.category(category)
+    log = positives(store.catalogue.log(chosen.id), protocol.min_rating)
+    split = temporal_split(log) if protocol.split == "temporal" else leave_last_out(log)
+    rows: list[tuple[str, tuple[Measurement, ...]]] = []
+    for name in by:
+        ranker = open_measurable(store, chosen, split, name, protocol)
+        measured = yield from _measure(ranker, split, protocol)
+        rows.append((name, measured))
+    if chosen.synthetic:
+        yield Notice(f"{chosen.name} is a synthetic sample: its figures are no results")
+    yield Measured(chosen, tuple(rows))
+
+
+def open_measurable(
+    store: Store, category: Category, split: Split, name: str, protocol: Protocol
+) -> CatalogueRanker:
+    """Return a ranker that has seen the train rows of this split and nothing else."""
+    kind, _, which = name.partition(":")
+    items, offsets = split.train_sequences()
+    if name == "popularity":
+        return Popularity.fit(items, split.log.items)
+    if name == "item-knn":
+        return ItemKNN.fit(items, offsets, split.log.items)
+    if kind != "student":
+        raise BadSetting(
+            f"{name!r} cannot be measured over a full catalogue: one of {', '.join(MEASURABLE)}; "
+            "a teacher's figures are those of its gate",
+            next_step=f"recsys runs list --category {category.name}",
+        )
+    run = store.runs.get(which) if which else _best_measurable(store, category)
+    refuse_other_split(run, category, protocol)
+    folder = store.artifacts.open(run.artifact).path
+    return StudentRanker.open(folder, catalogue=category.items, name=name)
+
+
+def refuse_other_split(run: Run, category: Category, protocol: Protocol) -> None:
+    """Refuse a student whose training rows may be among the requests.
+
+    Raises:
+        BadSetting: it is of another category, split or choice of positives, or was
+            retrained on everything.
+    """
+    asked = {"split": protocol.split, "min_rating": protocol.min_rating}
+    trained = {key: run.config.get(key) for key in asked}
+    if run.category_id != category.id or run.kind != "student":
+        raise BadSetting(f"run {run.id!r} is no student of {category.name!r}")
+    if run.final:
+        raise BadSetting(f"run {run.id!r} was trained on everything: nothing is held out from it")
+    if trained != asked:
+        raise BadSetting(f"run {run.id!r} was trained with {trained}, not with {asked}")
+
+
+def _best_measurable(store: Store, category: Category) -> Run:
+    students = [
+        run
+        for run in store.runs.list(category.id)
+        if run.kind == "student" and run.status == "done" and not run.final
+    ]
+    if not students:
+        raise BadData(
+            f"{category.name!r} has no student yet",
+            next_step=f"recsys distill --category {category.name}",
+        )
+    return max(students, key=lambda run: run.selection or 0.0)
+
+
+def _measure(
+    ranker: CatalogueRanker, split: Split, protocol: Protocol
+) -> Generator[Event, None, tuple[Measurement, ...]]:
+    steps = evaluate_steps(
+        ranker, split, protocol.part, max_people=protocol.max_people or None, seed=protocol.seed
+    )
+    for event in steps:
+        if isinstance(event, EvaluationFinished):
+            return event.evaluation.measurements(ranker.name)
+        yield event
+    raise AssertionError("an evaluation ended without a result")
