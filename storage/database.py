@@ -117,7 +117,9 @@ class Database:
             return
         source = iter(rows)
         while batch := list(itertools.islice(source, _BATCH)):
-            connection.execute(insert(into), [dict(zip(columns, row, strict=True)) for row in batch])
+            connection.execute(
+                insert(into), [dict(zip(columns, row, strict=True)) for row in batch]
+            )
 
     def _bring_up_to_date(self) -> None:
         """Create or migrate the schema; a database that is at HEAD costs one query.

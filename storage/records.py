@@ -7,7 +7,7 @@ their source, a string. Times are milliseconds since 1970 in UTC.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -232,3 +232,24 @@ class Artifact:
     meta: Mapping[str, object]
     size: int
     """Bytes on disk."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ImportData:
+    """A whole category, cleaned and in order, as `Catalogue.write` takes it.
+
+    People and items that the Store has already come first, in their old order, so that
+    their numbers stay what they are.
+    """
+
+    user_ids: Sequence[str]
+    items: Sequence[ItemRow]
+    user: IntArray
+    """Index into `user_ids`, one a row; rows sorted by (user, time, tie-break)."""
+    item: IntArray
+    """Index into `items`."""
+    time: IntArray
+    rating: FloatArray
+    part: npt.NDArray[np.int8]
+    reviews: Iterable[tuple[int, str, str]] | None = None
+    """(row, title, text); None where reviews were not asked for."""

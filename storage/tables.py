@@ -51,7 +51,7 @@ class Json(TypeDecorator[Any]):
 
 def _id() -> String:
     """Return the type of an id of a source: compared byte by byte, as prefix search needs."""
-    return String().with_variant(String(collation="C"), "postgresql")  # type: ignore[return-value]
+    return String().with_variant(String(collation="C"), "postgresql")
 
 
 def _category(**options: Any) -> Column[int]:

@@ -12,7 +12,9 @@ depends_on = None
 
 
 def upgrade() -> None:
-    final = sa.Column("final", sa.Boolean(), nullable=False, server_default=sa.false())
+    final: sa.Column[bool] = sa.Column(
+        "final", sa.Boolean(), nullable=False, server_default=sa.false()
+    )
     op.add_column("runs", final)
     artifact = sa.Column("artifact", sa.String(), nullable=False, server_default="")
     op.add_column("measurements", artifact)

@@ -1,0 +1,154 @@
+"""Students, what was measured of everything, and how much each layer matters.
+
+Apart from the catalogue because these are results: they name the data they were made from,
+and go when it goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from difflib import get_close_matches
+from typing import Any
+
+from sqlalchemy import Row, insert, select, update
+
+from storage.database import Database
+from storage.errors import UnknownName
+from storage.records import LayerProfile, Measurement, Run
+from storage.tables import layer_profiles, measurements, runs
+
+# `Runs.list` hides the built-in inside the class.
+_Runs = list[Run]
+_Measurements = list[Measurement]
+_Profiles = list[LayerProfile]
+
+
+class Runs:
+    """The results kept in a database."""
+
+    def __init__(self, database: Database) -> None:
+        """Stand on an open database."""
+        self._database = database
+
+    def add(self, run: Run) -> None:
+        """Keep a run; one with the same id is left as it is."""
+        with self._database.writing() as connection:
+            there = connection.execute(select(runs.c.id).where(runs.c.id == run.id)).scalar()
+            if there is None:
+                connection.execute(insert(runs), asdict(run))
+
+    def update(self, run_id: str, **fields: object) -> None:
+        """Change fields of a run.
+
+        Raises:
+            UnknownName: no such run.
+        """
+        with self._database.writing() as connection:
+            done = connection.execute(update(runs).where(runs.c.id == run_id).values(**fields))
+            if not done.rowcount:
+                raise UnknownName(f"no run {run_id!r}", next_step="recsys runs list")
+
+    def get(self, run_id: str) -> Run:
+        """Return a run by id, or by the beginning of its id where that is unambiguous.
+
+        Raises:
+            UnknownName: no such run, with the nearest ids, or several that begin so.
+        """
+        with self._database.reading() as connection:
+            row = connection.execute(select(runs).where(runs.c.id == run_id)).first()
+            if row is not None:
+                return _run(row)
+            ids = [*connection.execute(select(runs.c.id)).scalars()]
+        begun = [one for one in ids if one.startswith(run_id)] if run_id else []
+        if len(begun) == 1:
+            return self.get(begun[0])
+        near = begun or get_close_matches(run_id, ids, n=3)
+        hint = f"; did you mean {', '.join(repr(one) for one in near[:3])}?" if near else ""
+        raise UnknownName(f"no run {run_id!r}{hint}", next_step="recsys runs list")
+
+    def list(self, category_id: int | None = None) -> _Runs:
+        """Return the runs of a category, or of all, oldest first."""
+        query = select(runs).order_by(runs.c.created_at, runs.c.id)
+        if category_id is not None:
+            query = query.where(runs.c.category_id == category_id)
+        with self._database.reading() as connection:
+            return [_run(row) for row in connection.execute(query)]
+
+    def best(self, category_id: int, *, final: bool = True) -> Run | None:
+        """Return the student to answer with: the best on validation, None where there is none.
+
+        A student that was retrained on everything stands for the run it was made from; with
+        `final` False only measured ones count.
+        """
+        done = [
+            run
+            for run in self.list(category_id)
+            if run.kind == "student" and run.status == "done" and run.artifact
+            if final or not run.final
+        ]
+        if not done:
+            return None
+        return max(done, key=lambda run: (run.selection or 0.0, run.final, run.created_at))
+
+    def add_measurements(self, measured: Sequence[Measurement]) -> None:
+        """Keep figures; one with the same run, scope and metric is replaced."""
+        table = measurements
+        with self._database.writing() as connection:
+            for one in measured:
+                connection.execute(
+                    table.delete().where(
+                        table.c.run == one.run,
+                        table.c.scope == one.scope,
+                        table.c.metric == one.metric,
+                    )
+                )
+            if measured:
+                connection.execute(insert(table), [asdict(one) for one in measured])
+
+    def measurements(self, run_id: str) -> _Measurements:
+        """Return the figures of a run, by scope and metric."""
+        table = measurements
+        query = select(table).where(table.c.run == run_id).order_by(table.c.scope, table.c.metric)
+        with self._database.reading() as connection:
+            return [Measurement(**row._mapping) for row in connection.execute(query)]
+
+    def add_profile(self, profile: LayerProfile) -> None:
+        """Keep a layer profile; one with the same key is left as it is."""
+        table = layer_profiles
+        with self._database.writing() as connection:
+            query = select(table.c.key).where(table.c.key == profile.key)
+            if connection.execute(query).scalar() is None:
+                row = asdict(profile)
+                row |= {name: list(row[name]) for name in ("layers", "low", "high")}
+                connection.execute(insert(table), row)
+
+    def profiles(self, category_id: int) -> _Profiles:
+        """Return the layer profiles of a category."""
+        query = select(layer_profiles).where(layer_profiles.c.category_id == category_id)
+        with self._database.reading() as connection:
+            return [_profile(row) for row in connection.execute(query)]
+
+    def profile(self, key: str) -> LayerProfile:
+        """Return a layer profile by key.
+
+        Raises:
+            UnknownName: there is none.
+        """
+        query = select(layer_profiles).where(layer_profiles.c.key == key)
+        with self._database.reading() as connection:
+            row = connection.execute(query).first()
+        if row is None:
+            raise UnknownName(f"no layer profile {key!r}", next_step="recsys runs list")
+        return _profile(row)
+
+
+def _run(row: Row[Any]) -> Run:
+    return Run(**row._mapping)
+
+
+def _profile(row: Row[Any]) -> LayerProfile:
+    fields = dict(row._mapping)
+    for name in ("layers", "low", "high"):
+        fields[name] = tuple(fields[name])
+    return LayerProfile(**fields)

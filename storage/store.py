@@ -1,0 +1,65 @@
+"""The one door: a database and a directory of artifacts, opened together.
+
+with Store.open("shop.sqlite", Path("artifacts")) as store:
+    store.catalogue.categories()
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+
+from storage.artifacts import Artifacts
+from storage.catalogue import Catalogue
+from storage.database import BUSY_SECONDS, Database
+from storage.labels import Labels
+from storage.runs import Runs
+
+
+class Store:
+    """Everything that is remembered.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with Store.open(f"{folder}/shop.sqlite", Path(folder, "artifacts")) as store:
+    ...         store.catalogue.categories()
+    []
+    """
+
+    def __init__(self, database: Database, artifacts: Artifacts) -> None:
+        """Stand on an open database; `open` is the usual way in."""
+        self.database = database
+        self.artifacts = artifacts
+        self.catalogue = Catalogue(database)
+        self.labels = Labels(database)
+        self.runs = Runs(database)
+
+    @classmethod
+    def open(cls, url: str, artifacts: Path | str, *, busy_seconds: float = BUSY_SECONDS) -> Store:
+        """Open or create a Store.
+
+        Args:
+            url: any SQLAlchemy URL; a bare path is a SQLite file.
+            artifacts: their directory; made when something is written.
+            busy_seconds: how long to wait for another writer.
+
+        Raises:
+            BadSetting: a URL that cannot be read.
+            StoreUnavailable: the database cannot be used, and why.
+        """
+        return cls(Database.open(url, busy_seconds=busy_seconds), Artifacts(Path(artifacts)))
+
+    def close(self) -> None:
+        """Close the database."""
+        self.database.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
