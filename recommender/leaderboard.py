@@ -110,17 +110,13 @@ def refuse_other_split(run: Run, category: Category, protocol: Protocol) -> None
 
 
 def _best_measurable(store: Store, category: Category) -> Run:
-    students = [
-        run
-        for run in store.runs.list(category.id)
-        if run.kind == "student" and run.status == "done" and not run.final
-    ]
-    if not students:
+    best = store.runs.best(category.id, final=False)
+    if best is None:
         raise BadData(
             f"{category.name!r} has no student yet",
             next_step=f"recsys distill --category {category.name}",
         )
-    return max(students, key=lambda run: run.selection or 0.0)
+    return best
 
 
 def _measure(

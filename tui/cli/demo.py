@@ -59,4 +59,4 @@ def _prepare(found: Settings) -> str:
                 datasets.import_data(store, pulled.paths[0], category=DATA), datasets.ImportFinished
             )
         category = store.catalogue.category(DATA)
-        return store.catalogue.user_ids(category.id, [0])[0]
+        return store.catalogue.find_users(category.id, "", limit=1)[0]

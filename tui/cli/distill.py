@@ -45,16 +45,16 @@ def distill(
     json: options.Json = False,
 ) -> None:
     """Train a student on a teacher's judgements and layers."""
-    # Imported here: torch takes longer to load than help may.
+    found = options.resolved(teacher=teacher, weights=weights, device=device, seed=seed, db=db)
+    options.require_category(found.settings, category)
+    # Imported here: torch takes longer to load than help, or a mistyped name, may take.
     from distill.pipeline import Distilled, distil
 
-    found = options.resolved(teacher=teacher, weights=weights, device=device, seed=seed, db=db)
     config = configured(category, found.settings, minutes=minutes, requests=requests, epochs=epochs)
     config = config.with_teacher(ignore_gate=ignore_gate)
     config = with_protocol(
         config, split=split, min_rating=min_rating, max_users=max_users, final=final
     )
-    options.require_category(found.settings, category)
     note(teacher_line(found))
     done = follow(distil(config, settings=found.settings), Distilled)
     if json:
