@@ -63,6 +63,7 @@ def import_sample(
         note=NOTE,
         digest=digest,
         replace=any(known.name == NAME for known in store.catalogue.categories()),
+        k_core=0,
     )
     yield StageDone(
         STAGE,
