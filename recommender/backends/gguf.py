@@ -6,6 +6,8 @@ float32: nothing is lost between the file and what is scored or measured.
 
 from __future__ import annotations
 
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +49,8 @@ def _read(place: WeightsPlace) -> tuple[Any, Any]:
 
     folder, file = place.path.parent, place.path.name
     try:
-        with quiet_transformers():
+        # The conversion draws a bar on stderr that transformers' own settings do not reach.
+        with quiet_transformers(), redirect_stderr(StringIO()):
             tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)
             model = AutoModelForCausalLM.from_pretrained(
                 folder, gguf_file=file, attn_implementation="sdpa"
