@@ -88,6 +88,14 @@ class Artifacts:
         for folder in sorted(self.root.glob(f"*/{'[0-9a-f]' * KEY_LENGTH}")):
             yield folder.name
 
+    def damaged(self) -> Iterator[tuple[str, ArtifactDamaged]]:
+        """Read every byte of every artifact; yield key and error of each that is damaged."""
+        for key in self.keys():
+            try:
+                self.open(key, verify="full")
+            except ArtifactDamaged as error:
+                yield key, error
+
     def remove(self, key: str) -> None:
         """Remove an artifact; the stage that made it will make it again."""
         for folder in self.root.glob(f"*/{key}"):
@@ -263,7 +271,7 @@ def _refusals(place: Path) -> Iterator[None]:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise StoreUnavailable(
                 f"{str(place)!r} cannot be written: {error.strerror}",
-                next_step="set RECSYS_DATA_DIR to a directory you may write to",
+                next_step="set RECSYS_HOME to a directory you may write to",
             ) from error
         raise
 

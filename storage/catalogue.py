@@ -1,7 +1,7 @@
 """Categories: their people, their items, and the log of who had what.
 
-Apart from labels and runs because it is what came from outside. Reading is in columns,
-because a log of many millions of rows is never a list of objects.
+Apart from labels and runs because it is what came from outside. What is asked for whole
+comes as columns or as a stream: a log of many millions of rows is never a list of objects.
 """
 
 from __future__ import annotations
@@ -11,18 +11,19 @@ from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from sqlalchemy import Connection, Row, Table, func, select
+from sqlalchemy import Connection, Row, Select, Table, func, select
 
+from storage.columns import read_log
 from storage.database import Database
 from storage.errors import UnknownName
 from storage.importing import drop_category, write_category
-from storage.records import NO_PART, NO_TIME, Category, ImportData, IntArray, Item, Log
+from storage.records import Category, ImportData, IntArray, Item, Log, Review
 from storage.tables import categories, interactions, items, reviews, users
 
-_FETCHED = 50_000
+_STREAMED = 2_000
 """Rows that are Python objects at one time."""
 _AT_ONCE = 500
+_REVIEW = ("user_number", "item_number", "time", "title", "text")
 GET_DATA = "recsys data import PATH --category {0}, recsys data pull NAME, or recsys data sample"
 
 
@@ -37,7 +38,7 @@ class Catalogue:
         """Return all categories by name."""
         with self._database.reading() as connection:
             rows = connection.execute(select(categories).order_by(categories.c.name))
-            return [_category(row) for row in rows]
+            return [Category(**row._mapping) for row in rows]
 
     def category(self, name: str) -> Category:
         """Return a category by name.
@@ -76,9 +77,12 @@ class Catalogue:
     ) -> Category:
         """Write a whole category in one transaction; equal digests write nothing.
 
+        People and items keep their numbers. Requests to teachers go, because they name rows
+        of the log; the answers stay, so that asking again costs nothing.
+
         Args:
-            name: of the category; one of that name keeps its id, labels and runs.
-            data: everything it consists of from now on.
+            name: of the category; one of that name keeps its id, its answers and its runs.
+            data: everything it consists of from now on, what the Store had included.
             source: format and origin.
             synthetic: whether it is the sample.
             rating_low: of the source's scale.
@@ -87,30 +91,52 @@ class Catalogue:
             digest: of the data.
             replace: drop what has that name first, with its labels and runs.
             k_core: that was applied, 0 for none.
+
+        Raises:
+            BadData: real data would be mixed with a synthetic sample.
+            StoreUnavailable: the disk is full, or somebody else writes; nothing has changed.
         """
-        for known in self.categories():
-            if known.name == name and known.digest == digest and not replace:
-                return known
-        about = {
-            "source": source,
-            "synthetic": synthetic,
-            "rating_low": rating_low,
-            "rating_high": rating_high,
-            "note": note,
-            "digest": digest,
-            "k_core": k_core,
-        }
-        write_category(self._database, name, data, about=about, replace=replace)
+        described = Category(
+            id=0,
+            name=name,
+            source=source,
+            synthetic=synthetic,
+            rating_low=rating_low,
+            rating_high=rating_high,
+            people=len(data.user_ids),
+            items=len(data.items),
+            interactions=len(data.user),
+            imported_at="",
+            digest=digest,
+            note=note,
+            k_core=k_core,
+        )
+        write_category(self._database, described, data, replace=replace)
         return self.category(name)
 
     def drop(self, category_id: int) -> None:
-        """Remove a category with its labels and runs."""
-        with self._database.writing() as connection:
-            drop_category(connection, category_id)
+        """Remove a category with its requests, profiles and runs.
 
-    def user_ids(self, category_id: int) -> list[str]:
-        """Return everybody's id, in number order."""
-        return self._column(users, "user_id", category_id)
+        Raises:
+            UnknownName: there is no such category.
+        """
+        with self._database.writing() as connection:
+            drop_category(connection, _by_id(connection, category_id).id)
+
+    def users(self, category_id: int) -> int:
+        """Return how many people a category has."""
+        return self._count(users, category_id)
+
+    def user_ids(self, category_id: int, numbers: Sequence[int] | None = None) -> list[str]:
+        """Return the ids of these people, in their order; everybody's, in number order.
+
+        Raises:
+            UnknownName: a number that nobody has.
+        """
+        if numbers is None:
+            return self._column(users, "user_id", category_id)
+        found = self._numbered(users, category_id, numbers)
+        return [found[int(number)].user_id for number in numbers]
 
     def item_ids(self, category_id: int) -> list[str]:
         """Return the ids of all items, in number order."""
@@ -127,23 +153,19 @@ class Catalogue:
             return [title or item_id for title, item_id in connection.execute(query)]
 
     def items(self, category_id: int) -> Iterator[Item]:
-        """Yield all items in number order."""
+        """Yield all items in number order, without holding all of them."""
         query = select(items).where(items.c.category_id == category_id).order_by(items.c.number)
-        with self._database.reading() as connection:
-            for row in connection.execute(query).yield_per(_FETCHED):
-                yield _item(row)
+        for row in self._streamed(query):
+            yield _item(row)
 
     def items_by_number(self, category_id: int, numbers: Sequence[int]) -> list[Item]:
-        """Return the items of these numbers, in their order."""
-        found: dict[int, Item] = {}
-        with self._database.reading() as connection:
-            for start in range(0, len(numbers), _AT_ONCE):
-                some = [int(number) for number in numbers[start : start + _AT_ONCE]]
-                query = select(items).where(
-                    items.c.category_id == category_id, items.c.number.in_(some)
-                )
-                found.update((row.number, _item(row)) for row in connection.execute(query))
-        return [found[int(number)] for number in numbers]
+        """Return the items of these numbers, in their order.
+
+        Raises:
+            UnknownName: a number that no item has.
+        """
+        found = self._numbered(items, category_id, numbers)
+        return [_item(found[int(number)]) for number in numbers]
 
     def find_item(self, category_id: int, item_id: str) -> int | None:
         """Return the number of an item by id, None where there is none."""
@@ -190,44 +212,53 @@ class Catalogue:
             return np.array(connection.execute(query).scalars().all(), dtype=np.int64)
 
     def log(self, category_id: int) -> Log:
-        """Return the whole log as columns, sorted by person and position."""
-        query = (
-            select(
-                interactions.c.user_number,
-                interactions.c.item_number,
-                func.coalesce(interactions.c.time, NO_TIME),
-                interactions.c.rating,
-                func.coalesce(interactions.c.part, NO_PART),
-            )
-            .where(interactions.c.category_id == category_id)
-            .order_by(interactions.c.user_number, interactions.c.position)
-        )
+        """Return the whole log as columns, sorted by person and position.
+
+        Raises:
+            UnknownName: there is no such category.
+        """
         with self._database.reading() as connection:
-            sizes = select(categories.c.people, categories.c["items"], categories.c.interactions)
-            row = connection.execute(sizes.where(categories.c.id == category_id)).one()
-            people, count, length = row
-            log = _empty_log(int(length), int(people), int(count))
-            columns: tuple[npt.NDArray[Any], ...] = (
-                log.user,
-                log.item,
-                log.time,
-                log.rating,
-                log.part,
-            )
-            at = 0
-            rows = connection.execution_options(stream_results=True).execute(query)
-            for some in rows.partitions(_FETCHED):
-                for column, values in zip(columns, zip(*some, strict=True), strict=True):
-                    # None becomes NaN, which only the rating can be.
-                    column[at : at + len(some)] = np.array(values, dtype=column.dtype)
-                at += len(some)
-        return log
+            return read_log(connection, _by_id(connection, category_id))
+
+    def reviews(self, category_id: int) -> Iterator[Review]:
+        """Yield the reviews by person and item, without holding all of them."""
+        query = (
+            select(*(reviews.c[name] for name in _REVIEW))
+            .where(reviews.c.category_id == category_id)
+            .order_by(reviews.c.user_number, reviews.c.item_number, reviews.c.time)
+        )
+        for row in self._streamed(query):
+            yield Review(row.user_number, row.item_number, row.time, title=row.title, text=row.text)
 
     def review_count(self, category_id: int) -> int:
         """Return how many review texts are kept."""
-        query = select(func.count()).where(reviews.c.category_id == category_id)
+        return self._count(reviews, category_id)
+
+    def _count(self, table: Table, category_id: int) -> int:
+        query = select(func.count()).where(table.c.category_id == category_id)
         with self._database.reading() as connection:
-            return int(connection.execute(query).scalar() or 0)
+            return connection.execute(query).scalar_one()
+
+    def _streamed(self, query: Select[Any]) -> Iterator[Row[Any]]:
+        options = {"stream_results": True, "yield_per": _STREAMED}
+        with self._database.reading() as connection:
+            yield from connection.execute(query, execution_options=options)
+
+    def _numbered(
+        self, table: Table, category_id: int, numbers: Sequence[int]
+    ) -> dict[int, Row[Any]]:
+        """Return the rows of people or items by number, every one of them."""
+        wanted = [int(number) for number in numbers]
+        found: dict[int, Row[Any]] = {}
+        with self._database.reading() as connection:
+            for start in range(0, len(wanted), _AT_ONCE):
+                some = table.c.number.in_(wanted[start : start + _AT_ONCE])
+                query = select(table).where(table.c.category_id == category_id, some)
+                found.update((row.number, row) for row in connection.execute(query))
+        for number in wanted:
+            if number not in found:
+                raise UnknownName(f"nothing in {table.name} has the number {number}")
+        return found
 
     def _column(self, table: Table, name: str, category_id: int) -> list[str]:
         query = (
@@ -247,9 +278,9 @@ class Catalogue:
         self, table: Table, name: str, category_id: int, value: str, what: str
     ) -> UnknownName:
         with self._database.reading() as connection:
-            near = _beginning(connection, table, name, category_id, value[:3], 1000)
-            near = get_close_matches(value, near, n=3) or _beginning(
-                connection, table, name, category_id, "", 3
+            like = _beginning(connection, table, name, category_id, value[:3], 1000)
+            near = get_close_matches(value, like, n=3) or _longest(
+                connection, table, name, category_id, value
             )
             found = select(categories.c.name).where(categories.c.id == category_id)
             category = connection.execute(found).scalar()
@@ -273,22 +304,23 @@ def _beginning(
     return list(connection.execute(query).scalars())
 
 
-def _empty_log(length: int, people: int, count: int) -> Log:
-    return Log(
-        user=np.empty(length, dtype=np.int64),
-        item=np.empty(length, dtype=np.int64),
-        time=np.empty(length, dtype=np.int64),
-        rating=np.empty(length, dtype=np.float32),
-        part=np.empty(length, dtype=np.int8),
-        people=people,
-        items=count,
-    )
+def _longest(
+    connection: Connection, table: Table, name: str, category_id: int, value: str
+) -> list[str]:
+    """Return the first ids that share the longest beginning with one that is missing."""
+    found: list[str] = []
+    for length in range(min(len(value), 40), -1, -1):
+        found = _beginning(connection, table, name, category_id, value[:length], 3)
+        if found:
+            break
+    return found
 
 
-def _category(row: Row[Any]) -> Category:
-    fields = dict(row._mapping)
-    del fields["k_core"]
-    return Category(**fields)
+def _by_id(connection: Connection, category_id: int) -> Category:
+    row = connection.execute(select(categories).where(categories.c.id == category_id)).first()
+    if row is None:
+        raise UnknownName(f"no category has the id {category_id}", next_step="recsys data list")
+    return Category(**row._mapping)
 
 
 def _item(row: Row[Any]) -> Item:

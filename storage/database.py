@@ -15,11 +15,16 @@ from typing import Any
 
 from sqlalchemy import (
     URL,
+    Column,
     Connection,
     Engine,
+    Select,
+    String,
     Table,
-    column,
+    and_,
+    bindparam,
     create_engine,
+    delete,
     insert,
     inspect,
     make_url,
@@ -107,19 +112,27 @@ class Database:
         into: Table,
         columns: Sequence[str],
         rows: Iterable[Sequence[Any]],
+        *,
+        newest: bool = False,
     ) -> None:
         """Insert many rows in bounded memory, as fast as this database allows.
 
         Values go to the driver as they are, so not for columns with a type of our own.
+
+        Args:
+            connection: in a transaction.
+            into: a table.
+            columns: their names, in the order of the values.
+            rows: the values.
+            newest: a row takes the place of one with the same primary key.
         """
         if self.dialect == sqlite.DIALECT:
-            sqlite.insert_rows(connection, into, columns, iter(rows))
+            sqlite.insert_rows(connection, into, columns, iter(rows), newest=newest)
             return
         source = iter(rows)
         while batch := list(itertools.islice(source, _BATCH)):
-            connection.execute(
-                insert(into), [dict(zip(columns, row, strict=True)) for row in batch]
-            )
+            values = [dict(zip(columns, row, strict=True)) for row in batch]
+            insert_batch(connection, into, values, newest=newest)
 
     def _bring_up_to_date(self) -> None:
         """Create or migrate the schema; a database that is at HEAD costs one query.
@@ -176,6 +189,30 @@ class Database:
         return None
 
 
+def plain_rows(connection: Connection, query: Select[Any], size: int) -> Iterator[Sequence[Any]]:
+    """Yield the rows of a query, `size` at a time, as plain tuples of what the driver gives."""
+    if connection.dialect.name == sqlite.DIALECT:
+        yield from sqlite.plain_rows(connection, query, size)
+        return
+    options = {"stream_results": True, "max_row_buffer": size}
+    with connection.execute(query, execution_options=options) as result:
+        for some in result.partitions(size):
+            yield list(map(tuple, some))
+
+
+def insert_batch(
+    connection: Connection, into: Table, values: Sequence[dict[str, Any]], *, newest: bool
+) -> None:
+    """Insert rows by SQLAlchemy alone; with `newest`, those of the same primary key go first."""
+    if newest:
+        key = [column.name for column in into.primary_key]
+        values = list({tuple(row[name] for name in key): row for row in values}.values())
+        same = and_(*(into.c[name] == bindparam(f"old_{name}") for name in key))
+        old = [{f"old_{name}": row[name] for name in key} for row in values]
+        connection.execute(delete(into).where(same), old)
+    connection.execute(insert(into), values)
+
+
 def _address(url: str) -> URL:
     """Read a URL; what has no scheme is the path of a SQLite file."""
     try:
@@ -227,5 +264,5 @@ def _version(connection: Connection) -> str | None:
     """Return the revision the schema is at, None for a database without our tables."""
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
-    found = connection.execute(select(column("version_num")).select_from(table(VERSION_TABLE)))
-    return found.scalar()
+    version: Column[str] = Column("version_num", String)
+    return connection.execute(select(version).select_from(table(VERSION_TABLE))).scalar()

@@ -49,6 +49,8 @@ class Category:
     """Hash of catalogue and log: changes when and only when the data does."""
     note: str = ""
     """Licence or origin remark that is shown when the data is used."""
+    k_core: int = 0
+    """People and items with fewer interactions than this were left out; 0 for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,18 @@ class InteractionChunk:
     """Index into PARTS, NO_PART where the source has none."""
     review_title: Sequence[str] | None = None
     review_text: Sequence[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """What a person wrote about an item."""
+
+    user: int
+    item: int
+    time: int
+    """Milliseconds, NO_TIME where unknown."""
+    title: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)

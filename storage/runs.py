@@ -6,6 +6,7 @@ and go when it goes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from difflib import get_close_matches
@@ -22,6 +23,8 @@ from storage.tables import layer_profiles, measurements, runs
 _Runs = list[Run]
 _Measurements = list[Measurement]
 _Profiles = list[LayerProfile]
+
+_VALUES = ("value", "low", "high")
 
 
 class Runs:
@@ -104,14 +107,14 @@ class Runs:
                     )
                 )
             if measured:
-                connection.execute(insert(table), [asdict(one) for one in measured])
+                connection.execute(insert(table), [_figure_row(one) for one in measured])
 
     def measurements(self, run_id: str) -> _Measurements:
         """Return the figures of a run, by scope and metric."""
         table = measurements
         query = select(table).where(table.c.run == run_id).order_by(table.c.scope, table.c.metric)
         with self._database.reading() as connection:
-            return [Measurement(**row._mapping) for row in connection.execute(query)]
+            return [_figure(row) for row in connection.execute(query)]
 
     def add_profile(self, profile: LayerProfile) -> None:
         """Keep a layer profile; one with the same key is left as it is."""
@@ -145,6 +148,21 @@ class Runs:
 
 def _run(row: Row[Any]) -> Run:
     return Run(**row._mapping)
+
+
+def _figure_row(one: Measurement) -> dict[str, Any]:
+    """Return a row of plain numbers, since drivers refuse NumPy's."""
+    row = asdict(one)
+    row |= {name: float(row[name]) for name in _VALUES}
+    # NaN is NULL in the database: not every one has a NaN.
+    row |= {name: None for name in _VALUES if math.isnan(row[name])}
+    return row | {"n": int(one.n), "people": int(one.people)}
+
+
+def _figure(row: Row[Any]) -> Measurement:
+    fields = dict(row._mapping)
+    fields |= {name: math.nan for name in _VALUES if fields[name] is None}
+    return Measurement(**fields)
 
 
 def _profile(row: Row[Any]) -> LayerProfile:

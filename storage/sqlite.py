@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, Table, event
+from sqlalchemy import URL, Connection, Engine, Select, Table, event
 
 DIALECT = "sqlite"
 IMMEDIATE = "recsys_immediate"
@@ -77,19 +77,47 @@ def prepare(engine: Engine, busy_seconds: float) -> None:
 
 
 def insert_rows(
-    connection: Connection, table: Table, columns: Sequence[str], rows: Iterator[Sequence[Any]]
+    connection: Connection,
+    table: Table,
+    columns: Sequence[str],
+    rows: Iterator[Sequence[Any]],
+    *,
+    newest: bool,
 ) -> None:
     """Insert from an iterator of tuples: the driver pulls them, so no list is ever built.
 
     Three times as fast as the neutral way, which makes a dictionary of every row.
+
+    Args:
+        connection: in a transaction.
+        table: to insert into.
+        columns: their names, in the order of the values.
+        rows: the values.
+        newest: a row takes the place of one with the same primary key.
     """
     names = ", ".join(f'"{name}"' for name in columns)
     marks = ", ".join("?" * len(columns))
     cursor = connection.connection.cursor()
     try:
         # sqlite3 takes any iterable; the driver-neutral type of the cursor asks for a list.
-        statement = f'INSERT INTO "{table.name}" ({names}) VALUES ({marks})'
+        verb = "INSERT OR REPLACE" if newest else "INSERT"
+        statement = f'{verb} INTO "{table.name}" ({names}) VALUES ({marks})'
         cursor.executemany(statement, rows)  # type: ignore[arg-type]
+    finally:
+        cursor.close()
+
+
+def plain_rows(connection: Connection, query: Select[Any], size: int) -> Iterator[Sequence[Any]]:
+    """Yield the rows of a query, `size` at a time, straight from the driver.
+
+    Twice as fast as the neutral way, which makes an object of SQLAlchemy's of every row.
+    """
+    text = query.compile(connection, compile_kwargs={"literal_binds": True})
+    cursor = connection.connection.cursor()
+    try:
+        cursor.execute(str(text))
+        while rows := cursor.fetchmany(size):
+            yield rows
     finally:
         cursor.close()
 

@@ -13,6 +13,7 @@ from storage.artifacts import Artifacts
 from storage.catalogue import Catalogue
 from storage.database import BUSY_SECONDS, Database
 from storage.labels import Labels
+from storage.migrations import HEAD
 from storage.runs import Runs
 
 
@@ -47,7 +48,12 @@ class Store:
             BadSetting: a URL that cannot be read.
             StoreUnavailable: the database cannot be used, and why.
         """
-        return cls(Database.open(url, busy_seconds=busy_seconds), Artifacts(Path(artifacts)))
+        return cls(Database.open(str(url), busy_seconds=busy_seconds), Artifacts(Path(artifacts)))
+
+    @property
+    def schema_version(self) -> str:
+        """Revision of the database's schema, which opening has brought to the newest."""
+        return HEAD
 
     def close(self) -> None:
         """Close the database."""

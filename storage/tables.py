@@ -127,19 +127,18 @@ interactions = Table(
     sqlite_with_rowid=False,
 )
 
-# A review names its interaction by person, item and time: positions move when a longer
-# file brings an earlier row, and the review must still be found.
+# A review names its interaction by person, item and time (NO_TIME where unknown): positions
+# move when a longer file brings an earlier row, and the review must still be found.
 reviews = Table(
     "reviews",
     metadata,
     _category(),
-    Column("number", Integer, nullable=False),
     Column("user_number", Integer, nullable=False),
     Column("item_number", Integer, nullable=False),
-    Column("time", BigInteger),
+    Column("time", BigInteger, nullable=False),
     Column("title", Text, nullable=False),
     Column("text", Text, nullable=False),
-    PrimaryKeyConstraint("category_id", "number"),
+    PrimaryKeyConstraint("category_id", "user_number", "item_number", "time"),
 )
 
 label_requests = Table(
@@ -215,15 +214,16 @@ runs = Table(
     Column("final", Boolean, nullable=False, server_default=false()),
 )
 
+# A figure that is not a number, such as a spread of one person, is stored as NULL.
 measurements = Table(
     "measurements",
     metadata,
     Column("run", String, ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
     Column("scope", String, nullable=False),
     Column("metric", String, nullable=False),
-    Column("value", Float, nullable=False),
-    Column("low", Float, nullable=False),
-    Column("high", Float, nullable=False),
+    Column("value", Float),
+    Column("low", Float),
+    Column("high", Float),
     Column("n", Integer, nullable=False),
     Column("people", Integer, nullable=False),
     Column("artifact", String, nullable=False, server_default=""),

@@ -139,10 +139,9 @@ def upgrade() -> None:
     op.create_table(
         "reviews",
         sa.Column("category_id", sa.Integer(), nullable=False),
-        sa.Column("number", sa.Integer(), nullable=False),
         sa.Column("user_number", sa.Integer(), nullable=False),
         sa.Column("item_number", sa.Integer(), nullable=False),
-        sa.Column("time", sa.BigInteger(), nullable=True),
+        sa.Column("time", sa.BigInteger(), nullable=False),
         sa.Column("title", sa.Text(), nullable=False),
         sa.Column("text", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(
@@ -151,7 +150,9 @@ def upgrade() -> None:
             name=op.f("fk_reviews_category_id_categories"),
             ondelete="CASCADE",
         ),
-        sa.PrimaryKeyConstraint("category_id", "number", name=op.f("pk_reviews")),
+        sa.PrimaryKeyConstraint(
+            "category_id", "user_number", "item_number", "time", name=op.f("pk_reviews")
+        ),
     )
     op.create_table(
         "runs",
@@ -216,9 +217,9 @@ def upgrade() -> None:
         sa.Column("run", sa.String(), nullable=False),
         sa.Column("scope", sa.String(), nullable=False),
         sa.Column("metric", sa.String(), nullable=False),
-        sa.Column("value", sa.Float(), nullable=False),
-        sa.Column("low", sa.Float(), nullable=False),
-        sa.Column("high", sa.Float(), nullable=False),
+        sa.Column("value", sa.Float(), nullable=True),
+        sa.Column("low", sa.Float(), nullable=True),
+        sa.Column("high", sa.Float(), nullable=True),
         sa.Column("n", sa.Integer(), nullable=False),
         sa.Column("people", sa.Integer(), nullable=False),
         sa.ForeignKeyConstraint(
