@@ -141,7 +141,7 @@ def check_store(settings: Settings, *, repair: bool = False) -> Iterator[Check]:
     try:
         with Store.open(settings.db, settings.artifacts) as store:
             categories = len(store.catalogue.categories())
-            says = f"{settings.db}, {categories} categories, schema {HEAD}"
+            says = f"{settings.db}, categories: {categories}, schema {HEAD}"
             yield Check("database", "good", says)
             yield from _artifacts(store, repair=repair)
     except RecsysError as error:

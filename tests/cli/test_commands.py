@@ -282,3 +282,14 @@ def test_doctor_names_a_database_that_is_none(run: Run, home: Path) -> None:
     assert done.code == 1
     assert "database" in done.err
     assert (home / "recsys.sqlite").read_text() == "this is a diary"
+
+
+def test_the_sample_is_made_listed_and_recommended_from(run: Run, home: Path) -> None:
+    done = run("data", "sample")
+    assert done.code == 0
+    assert done.out.startswith("Electronics (synthetic sample): 600 people, 3")
+    assert "recsys distill --category Electronics" in done.err
+    assert "skipped" in run("data", "sample").err
+    stats = run("data", "stats", "Electronics")
+    assert "Electronics (synthetic sample)" in stats.out
+    assert json.loads(run("data", "list", "--json").out)[0]["synthetic"] is True

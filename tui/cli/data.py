@@ -61,7 +61,8 @@ def import_(
     if json:
         show_json(asdict(done))
     else:
-        _show_import(done.category, asdict(done.counts))
+        _show_category(done.category)
+        _show_counts(asdict(done.counts))
 
 
 @app.command("list")
@@ -134,13 +135,12 @@ def pull(
 @app.command()
 def sample(db: options.Db = None) -> None:
     """Make a small synthetic Electronics shop, to try everything offline."""
-    # Imported here: see `import_`.
-    from recommender.datasets import ImportFinished
-    from recommender.datasets.sample import import_sample
+    # Imported here: numpy takes longer to load than help may.
+    from recommender.datasets.sample import SampleImported, import_sample
 
     with options.opened(options.settings(db=db)) as store:
-        done = follow(import_sample(store), ImportFinished)
-    _show_import(done.category, asdict(done.counts))
+        done = follow(import_sample(store), SampleImported)
+    _show_category(done.category)
     note(f"next: recsys distill --category {done.category.name}")
 
 
@@ -154,13 +154,16 @@ def _mapping(text: str) -> dict[str, str]:
     return {ours.strip(): theirs.strip() for ours, _, theirs in pairs}
 
 
-def _show_import(category: Category, counts: dict[str, object]) -> None:
+def _show_category(category: Category) -> None:
     say(
         f"{options.labelled(category)}: {category.people:,} people, {category.items:,} items, "
         f"{category.interactions:,} interactions"
     )
     if category.note:
         say(category.note)
+
+
+def _show_counts(counts: dict[str, object]) -> None:
     rows: list[list[Cell]] = []
     for name, value in counts.items():
         if isinstance(value, int) and value:

@@ -58,7 +58,10 @@ def _show_settings(found: ResolvedSettings, *, json: bool) -> None:
         origins = found.origins
         show_json({name: {"value": v, "origin": origins[name]} for name, v in values.items()})
         return
-    rows: list[list[Cell]] = [[name, str(v), found.origins[name]] for name, v in values.items()]
+    rows: list[list[Cell]] = []
+    for name, value in values.items():
+        shown = ", ".join(value) if isinstance(value, list) else str(value)
+        rows.append([name, shown, found.origins[name]])
     show_table(columns("setting", "value", "from"), rows)
     for variable in found.ignored:
         note(f"{variable} is set in the environment, but names no setting")
