@@ -131,7 +131,7 @@ class Distillation:
     layers: float = 1.0
     """Share of the layer distances: a_layer, falling to 0 over the last 30 % of steps."""
     temperature: float = 1.0
-    """T of the divergence."""
+    """T of the divergence; `labels` are to be the teacher's at the same T."""
 
     def __post_init__(self) -> None:
         """Check shapes, ranges and sums before an expensive run."""

@@ -66,8 +66,9 @@ def ce_sampled(
 def soft_label_kl(scores: Tensor, labels: Tensor, temperature: float) -> Tensor:
     """Divergence from a teacher's labels: mean of T² · KL( q ‖ softmax(s / T) ).
 
-    T² keeps the gradient's size when T changes (Hinton, 1503.02531). Only offered
-    candidates appear: what was not offered is no teacher negative (algorithms.md §3.2).
+    The labels are the teacher's distribution at the same T; then T² keeps the gradient's
+    size when T changes (Hinton, 1503.02531). Only offered candidates appear: what was not
+    offered is no teacher negative (algorithms.md §3.2).
 
     Args:
         scores: (R, C), the student's scores of the offered candidates.

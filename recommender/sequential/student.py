@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from recommender.ranking import Ranking, rank_from_scores
@@ -64,9 +66,11 @@ class StudentRanker:
             OSError,
             ValueError,
             KeyError,
-            onnxruntime.capi.onnxruntime_pybind11_state.Fail,
-            onnxruntime.capi.onnxruntime_pybind11_state.InvalidProtobuf,
-            onnxruntime.capi.onnxruntime_pybind11_state.NoSuchFile,
+            SafetensorError,
+            onnx_errors.Fail,
+            onnx_errors.InvalidGraph,
+            onnx_errors.InvalidProtobuf,
+            onnx_errors.NoSuchFile,
         ) as error:
             raise ArtifactDamaged(
                 f"the student in {str(folder)!r} cannot be read: {type(error).__name__}",

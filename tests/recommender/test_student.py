@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from recommender.sequential.export import network_from, write_student
+from recommender.sequential.sasrec import SASRec
+from recommender.sequential.shape import SASRecConfig, pad
+from recommender.sequential.student import StudentRanker
+from storage.errors import ArtifactDamaged
+
+ITEMS = 30
+CONFIG = SASRecConfig(width=16, max_len=8, init_std=0.3)
+POPULARITY = np.arange(ITEMS)[::-1].copy()
+
+
+@pytest.fixture(scope="module")
+def network() -> SASRec:
+    return SASRec(ITEMS, CONFIG, seed=3)
+
+
+@pytest.fixture(scope="module")
+def artifact(network: SASRec, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("student")
+    weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    write_student(folder, weights, CONFIG, POPULARITY, {"category": "Pens", "seed": 3})
+    return folder
+
+
+@pytest.fixture
+def histories() -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, ITEMS, length) for length in (1, 3, 8, 20)]
+
+
+def test_it_scores_as_the_network_it_came_from(
+    artifact: Path, network: SASRec, histories: list[np.ndarray]
+) -> None:
+    with torch.no_grad():
+        own = network.scores(network(torch.from_numpy(pad(histories, 8)))[1][:, -1]).numpy()
+    student = StudentRanker.open(artifact)
+    np.testing.assert_allclose(student.score(histories), own, atol=1e-4)
+    for history, row in zip(histories, own, strict=True):  # alone as in company
+        np.testing.assert_allclose(student.score([history])[0], row, atol=1e-4)
+
+
+def test_the_weights_beside_it_are_the_network(artifact: Path, network: SASRec) -> None:
+    from safetensors.numpy import load_file
+
+    again = network_from(load_file(artifact / "weights.safetensors"), CONFIG)
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor), name
+
+
+def test_it_ranks_what_it_knows_and_counts_what_it_does_not(artifact: Path) -> None:
+    student = StudentRanker.open(artifact, catalogue=ITEMS + 5, name="mine")
+    history = np.array([3, 4])
+    ranking = student.rank(history, n=ITEMS + 5)
+    assert ranking.name == "mine"
+    assert ranking.left_out == 5
+    assert sorted(ranking.items) == [item for item in range(ITEMS) if item not in (3, 4)]
+    assert list(ranking.scores) == sorted(ranking.scores, reverse=True)
+    some = student.rank(history, candidates=np.array([1, 4, 9, ITEMS + 2]), n=10)
+    assert set(some.items) == {1, 9}
+    assert some.left_out == 1
+
+
+def test_items_newer_than_it_are_passed_over_in_a_history(artifact: Path) -> None:
+    student = StudentRanker.open(artifact)
+    np.testing.assert_array_equal(
+        student.score([np.array([2, ITEMS, 5, ITEMS + 9])]), student.score([np.array([2, 5])])
+    )
+
+
+@pytest.mark.parametrize("history", [[], [ITEMS, ITEMS + 1]])
+def test_without_a_known_history_it_answers_by_popularity_and_says_so(
+    artifact: Path, history: list[int]
+) -> None:
+    student = StudentRanker.open(artifact)
+    ranking = student.rank(np.array(history, dtype=np.int64), n=3)
+    assert ranking.items == (0, 1, 2)
+    assert max(ranking.scores) < 0
+    assert "popularity" in ranking.name
+    both = student.score([np.array(history, dtype=np.int64), np.array([4])])
+    np.testing.assert_allclose(both[1], student.score([np.array([4])])[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["student.onnx", "student.json", "popularity.safetensors"])
+@pytest.mark.parametrize("harm", ["missing", "cut", "nonsense"])
+def test_a_damaged_artifact_is_named(artifact: Path, tmp_path: Path, name: str, harm: str) -> None:
+    for file in artifact.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    whole = (tmp_path / name).read_bytes()
+    if harm == "missing":
+        (tmp_path / name).unlink()
+    else:
+        (tmp_path / name).write_bytes(whole[: len(whole) // 2] if harm == "cut" else b"\xff" * 99)
+    with pytest.raises(ArtifactDamaged, match=tmp_path.name):
+        StudentRanker.open(tmp_path)
+
+
+def test_serving_loads_no_torch(artifact: Path) -> None:
+    program = (
+        "import sys, numpy as np\n"
+        "from recommender.sequential.student import StudentRanker\n"
+        f"ranking = StudentRanker.open({str(artifact)!r}).rank(np.array([1, 2]), n=3)\n"
+        "assert len(ranking.items) == 3\n"
+        "print('torch' in sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "False"
