@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -14,6 +14,7 @@ from tui.cli.progress import follow
 from tui.cli.render import Cell, columns, note, say, show_json, show_table
 
 if TYPE_CHECKING:
+    from recommender.datasets import ImportCounts
     from recommender.statistics import Statistics
     from storage.records import Category
 
@@ -32,6 +33,9 @@ def import_(
     columns: Annotated[
         str | None,
         typer.Option(metavar="OURS=THEIRS,…", help="Columns of a CSV or Parquet file."),
+    ] = None,
+    items: Annotated[
+        Path | None, typer.Option(help="A file of items that does not lie beside the log.")
     ] = None,
     k_core: Annotated[
         int, typer.Option(help="Keep people and items with at least this many interactions.")
@@ -53,6 +57,7 @@ def import_(
             category=category,
             format=format,
             columns=mapping,
+            items=items.expanduser() if items else None,
             k_core=k_core,
             with_reviews=with_reviews,
             strict=strict,
@@ -62,7 +67,7 @@ def import_(
         show_json(asdict(done))
     else:
         _show_category(done.category)
-        _show_counts(asdict(done.counts))
+        _show_counts(done.counts)
 
 
 @app.command("list")
@@ -118,18 +123,22 @@ def pull(
     to: Annotated[
         Path | None, typer.Option(help="Folder to keep the files in; the data folder if left out.")
     ] = None,
+    kind: Annotated[
+        Literal["ratings", "split", "reviews"],
+        typer.Option(help="Which files of an Amazon category."),
+    ] = "ratings",
     base_url: Annotated[str | None, typer.Option(help="A mirror to fetch from.")] = None,
 ) -> None:
     """Fetch a public data set: resumed after a cut, and verified."""
     # Imported here: the network client takes longer to load than help may.
-    from recommender.datasets import PullFinished
-    from recommender.datasets import pull as fetch
+    from recommender.datasets import sources
 
     target = to.expanduser() if to else options.settings().downloads
-    done = follow(fetch(name, target, base_url=base_url), PullFinished)
+    job = sources.pull(name, target, kind=kind, base_url=base_url)
+    done = follow(job, sources.PullFinished)
     for path in done.paths:
         say(str(path))
-    note(f"next: recsys data import {done.paths[0]} --category {name}")
+    note(f"next: recsys data import {done.paths[0]} --category {done.name}")
 
 
 @app.command()
@@ -163,12 +172,14 @@ def _show_category(category: Category) -> None:
         say(category.note)
 
 
-def _show_counts(counts: dict[str, object]) -> None:
+def _show_counts(counts: ImportCounts) -> None:
     rows: list[list[Cell]] = []
-    for name, value in counts.items():
+    for name, value in asdict(counts).items():
         if isinstance(value, int) and value:
             rows.append([name.replace("_", " "), value])
-    show_table(columns("rows", ">count"), rows)
+    show_table(columns("what", ">count"), rows)
+    for line in counts.first_bad:
+        note(f"skipped: {line}")
 
 
 def _figures(found: Statistics) -> list[list[Cell]]:

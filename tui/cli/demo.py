@@ -50,13 +50,13 @@ def _prepare(found: Settings) -> str:
     """Bring models and data where they are missing; return the id of the first person."""
     # Imported here: see `demo`.
     from recommender import datasets, models
+    from recommender.datasets import sources
 
     follow(models.fetch(found.models), models.ModelsFetched)
     with options.opened(found) as store:
         if DATA not in {category.name for category in store.catalogue.categories()}:
-            pulled = follow(datasets.pull(DATA, found.downloads), datasets.PullFinished)
-            follow(
-                datasets.import_data(store, pulled.paths[0], category=DATA), datasets.ImportFinished
-            )
+            pulled = follow(sources.pull(DATA, found.downloads), sources.PullFinished)
+            job = datasets.import_data(store, pulled.paths[0], category=DATA)
+            follow(job, datasets.ImportFinished)
         category = store.catalogue.category(DATA)
         return store.catalogue.find_users(category.id, "", limit=1)[0]
