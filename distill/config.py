@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from distill.training import TrainConfig
+from recommender.candidates import Mix
 from storage.errors import BadSetting
 
 SplitKind = Literal["temporal", "leave-last-out"]
@@ -25,8 +26,10 @@ class TeacherConfig:
     """One of `recommender.scoring.WAYS`, or 'auto': chosen on a slice of validation."""
     history_length: int = 10
     candidates: int = 10
-    mix: str = "mixed"
-    """Where negatives come from: 'uniform', 'retrieved' or half of each."""
+    mix: Mix = "uniform"
+    """Where negatives come from: 'uniform' over the catalogue, 'retrieved' from popularity,
+    item-kNN and text neighbours, or half of each ('mixed'). Among retrieved ones a small
+    teacher is hardly better than chance; see the README."""
     open_share: float = 0.5
     """Share of training requests at the end of a person's training history, where nobody
     knows what comes next: there the teacher is the only one who says anything."""
