@@ -18,7 +18,7 @@ _ESCAPE = re.compile(
 )
 _SPACE = re.compile(r"\s+")
 _JOINER = "\u200d"  # holds a family emoji together; harmless
-_UNSHOWN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+_UNSHOWN = {"Cc", "Cf", "Cs"}
 
 
 def plain(text: str, width: int | None = None) -> str:
@@ -31,26 +31,15 @@ def plain(text: str, width: int | None = None) -> str:
     """
     if width is not None and len(text) > 64 * width:
         text = text[: 64 * width]  # nothing beyond can be seen; scanning it costs time
-    shown = _SPACE.sub(" ", _ESCAPE.sub("", text))
-    kept = (c for c in shown if c == _JOINER or unicodedata.category(c) not in _UNSHOWN)
-    line = "".join(kept).strip()
+    kept = (c for c in _ESCAPE.sub("", text) if c == _JOINER or c.isspace() or _shown(c))
+    line = _SPACE.sub(" ", "".join(kept)).strip()
     if width is None or len(line) <= width:
         return line
     return line[: width - 1].rstrip() + "…"
 
 
-def size(count: int) -> str:
-    """Return bytes in the unit a person would use.
-
-    >>> size(98_362_432), size(512)
-    ('98.4 MB', '512 B')
-    """
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
+def _shown(character: str) -> bool:
+    return unicodedata.category(character) not in _UNSHOWN
 
 
 def duration(seconds: float) -> str:
