@@ -74,12 +74,35 @@ def distil(
 
 def run(store: Store, config: DistilConfig, settings: Settings) -> Generator[Event, None, None]:
     """Go down the road with an open Store."""
+    said = yield from consult(store, config, settings)
+    lesson = distillation(
+        said.taught, said.chosen, config, student_layers=config.student.network.blocks
+    )
+    undistilled = yield from train_arm(store, said.ground, Arm(UNDISTILLED, config, None))
+    distilled = yield from train_arm(store, said.ground, Arm(DISTILLED, config, lesson))
+    yield from conclude(store, config, said, undistilled, distilled)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Consulted:
+    """Everything before the first student: the data, and what the teacher said of it."""
+
+    ground: Ground
+    card: ModelCard
+    chosen: Chosen
+    gate: Gate
+    taught: Taught
+
+
+def consult(
+    store: Store, config: DistilConfig, settings: Settings
+) -> Generator[Event, None, Consulted]:
+    """Prepare the data, choose how the teacher scores, judge it, and let it teach."""
     encoder = SentenceEncoder(resolve_model(settings.models, EMBEDDED_ENCODER, kind="encoder"))
     ground = yield from prepare(store, config, encoder)
     backend = open_teacher(store, config, settings)
     card = backend.describe()
     yield Notice(describe(card))
-
     chosen = yield from choose(store, ground, config, backend)
     yield Notice(how_chosen(chosen))
     gate = yield from judge(store, ground, config, backend, chosen)
@@ -88,31 +111,27 @@ def run(store: Store, config: DistilConfig, settings: Settings) -> Generator[Eve
     if weights is not backend and weights is not None:
         yield Notice(f"layers are those of another build: {weights.describe().key}")
     taught = yield from teach(store, ground, config, backend, weights, chosen, count)
-
-    plain = Arm(UNDISTILLED, config, None)
-    lesson = distillation(taught, chosen, config, student_layers=config.student.network.blocks)
-    undistilled = yield from train_arm(store, ground, plain)
-    distilled = yield from train_arm(store, ground, Arm(DISTILLED, config, lesson))
-
-    yield from conclude(store, ground, config, card, chosen, gate, taught, undistilled, distilled)
+    return Consulted(ground, card, chosen, gate, taught)
 
 
 def conclude(
     store: Store,
-    ground: Ground,
     config: DistilConfig,
-    card: ModelCard,
-    chosen: Chosen,
-    gate: Gate,
-    taught: Taught,
+    said: Consulted,
     undistilled: TrainedArm,
     distilled: TrainedArm,
 ) -> Generator[Event, None, None]:
     """Measure everything on test, register it, and say what came of it."""
-    items = ground.split.log.items
+    ground, card, chosen, gate, taught = (
+        said.ground,
+        said.card,
+        said.chosen,
+        said.gate,
+        said.taught,
+    )
     entries = []
     for arm in (distilled, undistilled):
-        measured = yield from measure(arm.ranker(items), ground, config)
+        measured = yield from measure(arm.ranker(ground.split.log.items), ground, config)
         entries.append(Entry(arm.arm.name, "student", measured, arm))
     for baseline in (ground.popularity, ground.knn):
         measured = yield from measure(baseline, ground, config)
