@@ -12,8 +12,10 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +31,8 @@ from storage.records import Artifact
 
 MANIFEST = "manifest.json"
 KEY_LENGTH = 24
+ABANDONED = 24 * 3600.0
+"""Seconds after which an unfinished directory is taken for one of a killed process."""
 REPAIR = "recsys doctor --repair"
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -122,6 +126,7 @@ class Artifacts:
         place = self.root / kind / key
         with _refusals(place):
             place.parent.mkdir(parents=True, exist_ok=True)
+            _clear_abandoned(place)
             work = Path(tempfile.mkdtemp(prefix=f".{key}-", dir=place.parent))
         try:
             with _refusals(place):
@@ -229,6 +234,13 @@ def _write_manifest(
     _sync(work / MANIFEST)
 
 
+def _clear_abandoned(place: Path) -> None:
+    """Remove what killed processes left of the same artifact, once nobody can be at it still."""
+    for left in place.parent.glob(f".{place.name}-*"):
+        if time.time() - left.stat().st_mtime > ABANDONED:
+            shutil.rmtree(left, ignore_errors=True)
+
+
 def _into_place(work: Path, place: Path) -> None:
     """Rename, unless a complete artifact is there already; a damaged one is replaced."""
     if place.is_dir():
@@ -261,23 +273,28 @@ def _refusals(place: Path) -> Iterator[None]:
     """Turn what a file system refuses into a sentence."""
     try:
         yield
-    except SafetensorError as error:
-        if "space" not in str(error).lower():
-            raise
-        raise _full(place) from error
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise _full(place) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+    except (OSError, SafetensorError) as error:
+        code = _errno(error)
+        if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise StoreUnavailable(
-                f"{str(place)!r} cannot be written: {error.strerror}",
+                f"{str(place)!r} was not written, and nothing was lost: {os.strerror(code)}",
+                next_step="free some space and run the same command again",
+            ) from error
+        if code in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+            raise StoreUnavailable(
+                f"{str(place)!r} cannot be written: {os.strerror(code)}",
                 next_step="set RECSYS_HOME to a directory you may write to",
             ) from error
         raise
 
 
-def _full(place: Path) -> StoreUnavailable:
-    return StoreUnavailable(
-        f"the disk is full: {str(place)!r} was not written, and nothing was lost",
-        next_step="free some space and run the same command again",
-    )
+def _errno(error: OSError | SafetensorError) -> int | None:
+    """Return the system's error number; safetensors only has it in its text.
+
+    >>> _errno(SafetensorError("I/O error: No space left on device (os error 28)"))
+    28
+    """
+    if isinstance(error, OSError):
+        return error.errno
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return int(found[1]) if found else None

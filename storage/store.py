@@ -36,7 +36,9 @@ class Store:
         self.runs = Runs(database)
 
     @classmethod
-    def open(cls, url: str, artifacts: Path | str, *, busy_seconds: float = BUSY_SECONDS) -> Store:
+    def open(
+        cls, url: str | Path, artifacts: Path | str, *, busy_seconds: float = BUSY_SECONDS
+    ) -> Store:
         """Open or create a Store.
 
         Args:

@@ -1,0 +1,88 @@
+"""What holds for every test: no network, no settings of the developer's, the same numbers.
+
+The doctests of the packages are covered too, since the whole session is set up here; each
+test has a data folder of its own besides.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from storage.store import Store
+
+LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0", "::")
+CLOSED = "http://127.0.0.1:9"
+"""A loopback port that nobody listens on."""
+
+_connect = socket.socket.connect
+_connect_ex = socket.socket.connect_ex
+_lookup = socket.getaddrinfo
+
+
+def refuse(host: object) -> None:
+    name = host.decode() if isinstance(host, bytes) else str(host)
+    if host is not None and name and not name.startswith(LOOPBACK):
+        raise AssertionError(f"a test would have spoken to {name!r}")
+
+
+def _address(sock: socket.socket, address: Any) -> Any:
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
+        refuse(address[0])
+    return address
+
+
+def _guarded_connect(sock: socket.socket, address: Any) -> None:
+    _connect(sock, _address(sock, address))
+
+
+def _guarded_connect_ex(sock: socket.socket, address: Any) -> int:
+    return _connect_ex(sock, _address(sock, address))
+
+
+def _guarded_lookup(host: Any, *arguments: Any, **options: Any) -> Any:
+    refuse(host)
+    return _lookup(host, *arguments, **options)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set the session up, before anything of ours is imported by a test."""
+    patch = pytest.MonkeyPatch()
+    config.add_cleanup(patch.undo)
+    for name in [name for name in os.environ if name.startswith("RECSYS_")]:
+        patch.delenv(name)
+    home = tempfile.TemporaryDirectory(prefix="recsys-tests-")
+    config.add_cleanup(home.cleanup)
+    patch.setenv("RECSYS_HOME", home.name)
+    patch.setenv("HF_HUB_OFFLINE", "1")
+    patch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
+    patch.setenv("OLLAMA_HOST", CLOSED)
+    patch.setattr(socket.socket, "connect", _guarded_connect)
+    patch.setattr(socket.socket, "connect_ex", _guarded_connect_ex)
+    patch.setattr(socket, "getaddrinfo", _guarded_lookup)
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the test a data folder of its own, and the random numbers of every other run."""
+    monkeypatch.setenv("RECSYS_HOME", str(tmp_path / "home"))
+    random.seed(0)
+    np.random.seed(0)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """Open a Store in a folder of this test's own."""
+    with Store.open(tmp_path / "recsys.sqlite", tmp_path / "artifacts") as store:
+        yield store
