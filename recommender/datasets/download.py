@@ -83,7 +83,8 @@ def is_complete(folder: Path, remote: Remote) -> bool:
     if not path.is_file():
         return False
     if kept.is_file():
-        return path.stat().st_size == json.loads(kept.read_text(encoding="utf-8"))["length"]
+        length: int = json.loads(kept.read_text(encoding="utf-8"))["length"]
+        return path.stat().st_size == length
     return _fault(path, remote) == ""
 
 

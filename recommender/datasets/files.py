@@ -116,9 +116,12 @@ def opened_bytes(file: DataFile, meter: Meter | None = None) -> Iterator[IO[byte
 @contextmanager
 def _unpacked(file: DataFile, meter: Meter | None) -> Iterator[IO[bytes]]:
     if file.member:
-        with zipfile.ZipFile(file.path) as archive, archive.open(file.member) as stream:
-            with _metered(meter, stream.tell):
-                yield stream
+        with (
+            zipfile.ZipFile(file.path) as archive,
+            archive.open(file.member) as stream,
+            _metered(meter, stream.tell),
+        ):
+            yield stream
         return
     with file.path.open("rb", buffering=_BUFFER) as raw, _metered(meter, raw.tell):
         if file.path.suffix.lower() != ".gz":

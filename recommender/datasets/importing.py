@@ -114,15 +114,17 @@ def import_source(
 ) -> Iterator[Event]:
     """Import from an open source: what `import_data` does once it knows the format."""
     known = next((c for c in store.catalogue.categories() if c.name == category), None)
-    if known is not None and not known.synthetic and known.source != source.format:
+    if (
+        known is not None
+        and not known.synthetic
+        and _family(known.source) != _family(source.format)
+    ):
         raise BadData(
             f"category {category!r} holds {known.source}, which {source.format} does not mix with",
             next_step="recsys data import PATH --category ANOTHER_NAME",
         )
     if known is not None and known.synthetic:
         yield Notice(f"the synthetic sample {category!r} is replaced by real data: {source.format}")
-    if source.note:
-        yield Notice(source.note)
     with Spill() as spill:
         job = _Import(store, source, category, known, k_core, with_reviews, clock, spill)
         rows = yield from job.read()
@@ -245,7 +247,7 @@ class _Import:
             rating_low=low,
             rating_high=high,
             note=source.note,
-            digest=digest_of(data, len(reviewed)),
+            digest=digest_of(data),
             replace=self.known is not None and self.known.synthetic,
             k_core=self.k_core,
         )
@@ -297,6 +299,11 @@ def scale(
     if old is not None and old.rating_low is not None and old.rating_high is not None:
         found += [old.rating_low, old.rating_high]
     return (min(found), max(found)) if found and len(known) else (None, None)
+
+
+def _family(format: str) -> str:
+    """Return what shares ids: the forms of Amazon Reviews 2023 do, nothing else does."""
+    return "amazon-2023" if format.startswith("amazon-2023") else format
 
 
 def _bad_rows(source: Source) -> Iterator[Event]:

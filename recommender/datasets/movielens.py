@@ -13,6 +13,7 @@ Times are seconds. Titles are written "The Usual Suspects (1995)", not "Usual Su
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,9 +24,26 @@ from storage.errors import BadData
 from storage.records import NO_PART
 
 _ARTICLE = re.compile(r"^(.+), (The|An|A|Les|Le|La|L'|Los|Las|El|Il|Die|Der|Das)((?: \(.*)?)$")
-_GENRES = tuple(
-    "unknown|Action|Adventure|Animation|Children's|Comedy|Crime|Documentary|Drama|Fantasy"
-    "|Film-Noir|Horror|Musical|Mystery|Romance|Sci-Fi|Thriller|War|Western".split("|")
+_GENRES = (
+    "unknown",
+    "Action",
+    "Adventure",
+    "Animation",
+    "Children's",
+    "Comedy",
+    "Crime",
+    "Documentary",
+    "Drama",
+    "Fantasy",
+    "Film-Noir",
+    "Horror",
+    "Musical",
+    "Mystery",
+    "Romance",
+    "Sci-Fi",
+    "Thriller",
+    "War",
+    "Western",
 )
 _LOG = {"user": "user", "item": "item", "rating": "rating", "time": "time"}
 _ITEM = {"id": "id", "title": "title", "categories": "genres"}
@@ -153,7 +171,7 @@ _RECBOLE_ITEM = {
 }
 
 
-def _present(header: tuple[str, ...], known: dict[str, tuple[str, ...]]) -> dict[str, str]:
+def _present(header: Sequence[str], known: Mapping[str, Sequence[str]]) -> dict[str, str]:
     return {
         ours: next(name for name in names if name in header)
         for ours, names in known.items()

@@ -87,7 +87,7 @@ def sorted_rows(columns: Columns, user_hash: Hashes, item_hash: Hashes) -> Numbe
     Shapes: all columns (rows,), the hashes (people,) and (items,). Work space: 4 bytes a row
     and that of one block.
     """
-    order = np.empty(len(columns), dtype=np.int32 if len(columns) < 2**31 else np.int64)
+    order: Numbers = np.empty(len(columns), dtype=np.int32 if len(columns) < 2**31 else np.int64)
     at = 0
     for low, high in _user_blocks(columns.user, len(user_hash)):
         rows = np.flatnonzero((columns.user >= low) & (columns.user < high))

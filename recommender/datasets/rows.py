@@ -19,7 +19,7 @@ import numpy as np
 from recommender.datasets.files import Meter
 from recommender.datasets.text import is_clean_id
 from storage.errors import BadData
-from storage.records import NO_PART, NO_TIME, PARTS, FloatArray, InteractionChunk, IntArray, ItemRow
+from storage.records import NO_PART, NO_TIME, PARTS, FloatArray, IntArray, InteractionChunk, ItemRow
 
 BATCH = 1 << 15
 SHOWN = 5
@@ -30,7 +30,7 @@ TimeUnit = Literal["s", "ms", "any"]
 
 _LATEST = 4_102_444_800_000  # the year 2100
 _SECONDS_BELOW = 1e11
-_PART_NAMES = {name: number for number, name in enumerate(PARTS)}
+_PART_NAMES: dict[str, int] = {name: number for number, name in enumerate(PARTS)}
 _PART_NAMES |= {"val": 1, "validation": 1, "dev": 1, "training": 0}
 
 T = TypeVar("T")
@@ -113,28 +113,6 @@ class Source(Protocol):
     def chunks(self) -> Iterator[InteractionChunk]:
         """Read the log."""
         ...
-
-
-@dataclass(slots=True)
-class GivenRows:
-    """Items and interactions that a program made itself, as a source."""
-
-    format: str
-    catalogue: Iterable[ItemRow]
-    log: Iterable[InteractionChunk]
-    rating_scale: tuple[float, float] | None = None
-    note: str = ""
-    keeps_unseen: bool = True
-    bad: BadRows = field(default_factory=BadRows)
-    meter: Meter = field(default_factory=Meter)
-
-    def items(self) -> Iterator[ItemRow]:
-        """Yield the items."""
-        yield from self.catalogue
-
-    def chunks(self) -> Iterator[InteractionChunk]:
-        """Yield the log."""
-        yield from self.log
 
 
 def good_chunks(
