@@ -17,6 +17,7 @@ from distill.data import Distillation, TrainData
 from distill.ground import Ground
 from distill.train import train
 from distill.training import Trained
+from recommender.backends.weights import choose_device
 from recommender.events import Event, StageSkipped, StageStarted
 from recommender.sequential.export import write_student
 from recommender.sequential.student import StudentRanker
@@ -66,7 +67,7 @@ def train_arm(store: Store, ground: Ground, arm: Arm) -> Generator[Event, None, 
     config = replace(arm.config.student, seed=arm.config.seed)
     result: Trained | None = None
     yield StageStarted(f"train {arm.name}")
-    device = "cpu" if arm.config.teacher.device == "auto" else arm.config.teacher.device
+    device = choose_device(arm.config.teacher.device)
     for event in train(config, data, arm.distillation, device=device, checkpoint=checkpoint):
         if isinstance(event, Trained):
             result = event
@@ -110,7 +111,8 @@ def train_final(
     config = replace(arm.config.student, seed=arm.config.seed, stop_after=max(1, epochs))
     checkpoint = store.artifacts.scratch(KIND, inputs)
     result: Trained | None = None
-    for event in train(config, data, arm.distillation, checkpoint=checkpoint):
+    device = choose_device(arm.config.teacher.device)
+    for event in train(config, data, arm.distillation, device=device, checkpoint=checkpoint):
         if isinstance(event, Trained):
             result = event
         else:

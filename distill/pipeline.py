@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 
+import torch
+
 from distill.arms import Arm, TrainedArm, train_arm, train_final
 from distill.asking import Chosen, Gate, choose, judge
 from distill.config import DistilConfig, check
@@ -98,6 +100,8 @@ def consult(
     store: Store, config: DistilConfig, settings: Settings
 ) -> Generator[Event, None, Consulted]:
     """Prepare the data, choose how the teacher scores, judge it, and let it teach."""
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
     encoder = SentenceEncoder(resolve_model(settings.models, EMBEDDED_ENCODER, kind="encoder"))
     ground = yield from prepare(store, config, encoder)
     backend = open_teacher(store, config, settings)

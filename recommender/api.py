@@ -20,9 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recommender.baselines import ItemKNN, Popularity
 from recommender.config import Settings, resolve
-from recommender.matching import match_items
 from recommender.ranking import Ranker, Ranking
 from recommender.sequential.student import StudentRanker
 from storage.errors import BadSetting, UnknownName
@@ -30,6 +28,7 @@ from storage.records import Category, IntArray, Log, Run
 from storage.store import Store
 
 if TYPE_CHECKING:
+    from recommender.baselines import ItemKNN, Popularity
     from recommender.teacher import TeacherRanker
 
 RANKERS = ("student", "student:RUN", "teacher", "teacher:MODEL", "popularity", "item-knn")
@@ -169,7 +168,7 @@ class Recommender:
             spec = which or self.settings.teacher
             return self._kept(f"teacher:{spec}", lambda: self._open_teacher(spec)), ()
         if by == "popularity":
-            return self._kept(by, lambda: Popularity.fit(self._log.item, self._log.items)), ()
+            return self._kept(by, self._fit_popularity), ()
         if by == "item-knn":
             return self._kept(by, self._fit_knn), ()
         raise BadSetting(f"no ranker {by!r}: one of {', '.join(RANKERS)}")
@@ -214,7 +213,16 @@ class Recommender:
 
         return open_teacher_ranker(self.store, self.category, self._log, spec, self.settings)
 
+    def _fit_popularity(self) -> Popularity:
+        # Deferred: it imports scipy, of no use to a student's answer.
+        from recommender.baselines import Popularity
+
+        return Popularity.fit(self._log.item, self._log.items)
+
     def _fit_knn(self) -> ItemKNN:
+        # Deferred: as above.
+        from recommender.baselines import ItemKNN
+
         offsets = np.searchsorted(self._log.user, np.arange(self._log.people + 1))
         return ItemKNN.fit(self._log.item, offsets.astype(np.int64), self._log.items)
 
@@ -230,6 +238,9 @@ class Recommender:
         if user is not None:
             number = self.store.catalogue.user_number(self.category.id, user)
             return self.store.catalogue.history(self.category.id, number), ()
+        # Deferred: a person of the data needs no titles compared.
+        from recommender.matching import match_items
+
         items, notices = match_items(self.store.catalogue, self.category, history or ())
         return np.array(items, dtype=np.int64), notices
 

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from storage.errors import BadSetting
 
@@ -25,16 +25,6 @@ HOME_VARIABLE = "RECSYS_HOME"
 CONFIG_VARIABLE = "RECSYS_CONFIG"
 
 Precision = Literal["auto", "float32", "bfloat16"]
-ItemField = Literal["title", "brand", "categories", "price", "description"]
-
-
-def _split_list(value: object) -> object:
-    """Read 'title, category' as a list, as flags and the environment write it."""
-    names = value.split(",") if isinstance(value, str) else value
-    if not isinstance(names, (list, tuple)):
-        return names
-    stripped = [name.strip() if isinstance(name, str) else name for name in names]
-    return ["categories" if name == "category" else name for name in stripped]
 
 
 class Settings(BaseModel):
@@ -60,10 +50,6 @@ class Settings(BaseModel):
     """Where torch computes: cpu, cuda, cuda:1, mps; 'auto' takes CUDA, then MPS, then the CPU."""
     precision: Precision = "auto"
     """Number format of the teacher; 'auto' is bfloat16 where the device computes in it."""
-    item_fields: Annotated[tuple[ItemField, ...], BeforeValidator(_split_list)] = Field(
-        ("title",), min_length=1
-    )
-    """What of an item the teacher and the text encoder read."""
     history_length: int = Field(10, ge=1, le=200)
     """How many of a person's latest items the teacher is shown."""
     candidates: int = Field(10, ge=2, le=100)

@@ -55,13 +55,6 @@ def test_urls_in_a_file_stay_as_they_are(tmp_path: Path) -> None:
     assert one.settings.db == "postgresql://shop/recsys"
 
 
-def test_item_fields_are_read_from_text_and_from_lists(tmp_path: Path) -> None:
-    one = found(tmp_path, environ={"RECSYS_ITEM_FIELDS": "title, category"})
-    assert one.settings.item_fields == ("title", "categories")
-    one = found(tmp_path, file='item_fields = ["title", "brand"]')
-    assert one.settings.item_fields == ("title", "brand")
-
-
 def test_unknown_key_names_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(BadSetting, match="'histry_length', which is no setting; did you mean 'hi"):
         found(tmp_path, file="histry_length = 3")
@@ -73,7 +66,6 @@ def test_unknown_key_names_the_nearest(tmp_path: Path) -> None:
         ({"RECSYS_DEVICE": "gpu"}, r"device = 'gpu' \(environment RECSYS_DEVICE\)"),
         ({"RECSYS_SEED": "-1"}, "seed = '-1'.*greater than or equal to 0"),
         ({"RECSYS_CANDIDATES": "ten"}, "candidates = 'ten'"),
-        ({"RECSYS_ITEM_FIELDS": "title,colour"}, "item_fields"),
         ({"RECSYS_CONFIG": "/nowhere.toml"}, "RECSYS_CONFIG names '/nowhere.toml'"),
     ],
 )
