@@ -1,0 +1,173 @@
+"""The schema: described once, reached by migrations, and the same either way."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, create_engine, inspect
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+import storage.migrations
+from storage import sqlite
+from storage.errors import StoreUnavailable
+from storage.migrations import HEAD, KNOWN, VERSION_TABLE
+from storage.migrations.upgrade import upgrade
+from storage.store import Store
+from storage.tables import metadata
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    engine = create_engine(f"sqlite:///{tmp_path / 'plain.sqlite'}")
+    sqlite.prepare(engine, busy_seconds=1)
+    yield engine
+    engine.dispose()
+
+
+def migrate(engine: Engine, revision: str) -> None:
+    with engine.connect() as connection, connection.begin():
+        upgrade(connection, revision)
+
+
+def layout(engine: Engine) -> dict[str, str]:
+    """Table and index -> the statement that made it, white space and column order aside."""
+    with engine.connect() as connection:
+        rows = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE sql NOT NULL")
+        return {name: " ".join(sorted(sql.replace("\n", " ").split())) for name, sql in rows}
+
+
+def test_models_are_what_the_migrations_make(engine: Engine) -> None:
+    migrate(engine, HEAD)
+    with engine.connect() as connection:
+        options = {"compare_type": True, "version_table": VERSION_TABLE}
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, metadata) == []
+
+
+def test_defaults_names_of_constraints_and_layout_agree_too(engine: Engine, tmp_path: Path) -> None:
+    migrate(engine, HEAD)
+    other = create_engine(f"sqlite:///{tmp_path / 'models.sqlite'}")
+    metadata.create_all(other)
+    migrated, made = inspect(engine), inspect(other)
+    for table in metadata.tables:
+        for what in ("get_columns", "get_foreign_keys", "get_unique_constraints", "get_indexes"):
+            found = getattr(migrated, what)(table)
+            wanted = getattr(made, what)(table)
+            assert sorted(map(str, found)) == sorted(map(str, wanted)), (table, what)
+        assert migrated.get_pk_constraint(table) == made.get_pk_constraint(table)
+    for name, statement in layout(other).items():
+        assert ("ROWID" in statement) == ("ROWID" in layout(engine)[name]), name
+    other.dispose()
+
+
+def test_known_revisions_are_the_files() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(storage.migrations.__file__).parent))
+    config.set_main_option("path_separator", "os")
+    scripts = list(ScriptDirectory.from_config(config).walk_revisions())
+    assert tuple(script.revision for script in reversed(scripts)) == KNOWN
+
+
+def test_a_populated_older_schema_is_migrated(engine: Engine, tmp_path: Path) -> None:
+    migrate(engine, "0001")
+    with engine.connect() as connection, connection.begin():
+        for statement in (
+            "INSERT INTO categories VALUES (1,'Pens','x',0,1.0,5.0,1,1,1,0,'2026','d','')",
+            "INSERT INTO users VALUES (1,0,'ann')",
+            "INSERT INTO items VALUES (1,0,'p1','Pen','','','','')",
+            "INSERT INTO interactions VALUES (1,0,0,0,NULL,4.0,NULL)",
+            "INSERT INTO runs (id,category_id,kind,name,seed,config,status,created_at,artifact,"
+            "selection) VALUES ('r1',1,'student','distilled',7,'{\"a\":1}','done','2026','k',0.5)",
+            "INSERT INTO measurements (run,scope,metric,value,low,high,n,people)"
+            " VALUES ('r1','test/full','ndcg@10',0.5,0.4,0.6,9,3)",
+        ):
+            connection.exec_driver_sql(statement)
+    engine.dispose()
+    with Store.open(tmp_path / "plain.sqlite", tmp_path / "artifacts") as store:
+        category = store.catalogue.category("Pens")
+        assert store.catalogue.log(category.id).rating.tolist() == [4.0]
+        run = store.runs.get("r1")
+        assert (run.final, run.config, run.selection) == (False, {"a": 1}, 0.5)
+        (figure,) = store.runs.measurements("r1")
+        assert (figure.artifact, figure.value, figure.people) == ("", 0.5, 3)
+        assert store.schema_version == HEAD
+
+
+def test_a_migration_that_fails_leaves_the_older_schema(engine: Engine, tmp_path: Path) -> None:
+    migrate(engine, "0001")
+    with engine.connect() as connection, connection.begin():
+        # The second change of 0002 will find its column there already; the first must go back.
+        connection.exec_driver_sql("ALTER TABLE measurements ADD COLUMN artifact VARCHAR")
+    before = layout(engine)
+    with pytest.raises(Exception, match="duplicate column"):
+        Store.open(tmp_path / "plain.sqlite", tmp_path)
+    assert layout(engine) == before
+
+
+def test_a_newer_schema_is_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "recsys.sqlite"
+    Store.open(file, tmp_path).close()
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute(f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
+        connection.commit()
+    with pytest.raises(StoreUnavailable, match=r"newer recsys.*'9999'.*install the newer"):
+        Store.open(file, tmp_path)
+
+
+def test_a_database_of_another_program_is_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "other.sqlite"
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("CREATE TABLE bookmarks (url TEXT)")
+        connection.commit()
+    with pytest.raises(StoreUnavailable, match="another program"):
+        Store.open(file, tmp_path)
+    with closing(sqlite3.connect(file)) as connection:
+        names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master")]
+    assert names == ["bookmarks"]
+
+
+def test_every_table_can_be_made_on_postgresql() -> None:
+    dialect = postgresql.dialect()
+    for table in metadata.sorted_tables:
+        statement = str(CreateTable(table).compile(dialect=dialect))
+        assert "ROWID" not in statement
+        assert len(max((c.name for c in table.constraints if c.name), key=len)) <= 63
+        for index in table.indexes:
+            assert str(CreateIndex(index).compile(dialect=dialect)).startswith("CREATE INDEX")
+    ids = str(CreateTable(metadata.tables["users"]).compile(dialect=dialect))
+    assert 'user_id VARCHAR COLLATE "C"' in ids
+
+
+def test_opening_what_is_up_to_date_needs_no_alembic(tmp_path: Path) -> None:
+    Store.open(tmp_path / "recsys.sqlite", tmp_path).close()
+    program = (
+        "import sys, pathlib; from storage.store import Store\n"
+        f"Store.open({str(tmp_path / 'recsys.sqlite')!r}, pathlib.Path('.')).close()\n"
+        "print('alembic' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"
+
+
+def test_two_processes_may_make_the_same_database(tmp_path: Path) -> None:
+    program = (
+        "import sys, pathlib; from storage.store import Store\n"
+        f"Store.open({str(tmp_path / 'new' / 'recsys.sqlite')!r}, pathlib.Path('.')).close()"
+    )
+    both = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(2)]
+    assert [process.wait(timeout=60) for process in both] == [0, 0]
+    with Store.open(tmp_path / "new" / "recsys.sqlite", tmp_path) as store:
+        assert store.catalogue.categories() == []
