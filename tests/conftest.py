@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from recommender.config import resolve
+from recommender.models import EMBEDDED_ENCODER, EMBEDDED_TEACHER, known_models
 from storage.store import Store
 
 LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0", "::")
@@ -54,8 +56,13 @@ def _guarded_lookup(host: Any, *arguments: Any, **options: Any) -> Any:
     return _lookup(host, *arguments, **options)
 
 
+MODELS = pytest.StashKey[Path]()
+"""Where `make install` puts the embedded models; looked up before the session is set apart."""
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Set the session up, before anything of ours is imported by a test."""
+    config.stash[MODELS] = resolve().settings.models
     patch = pytest.MonkeyPatch()
     config.add_cleanup(patch.undo)
     for name in [name for name in os.environ if name.startswith("RECSYS_")]:
@@ -79,6 +86,19 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.random.seed(0)
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def models(request: pytest.FixtureRequest) -> Path:
+    """Return the folder of the embedded models; skips where they are not, and fails in CI."""
+    folder = request.config.stash[MODELS]
+    embedded = {EMBEDDED_TEACHER, EMBEDDED_ENCODER}
+    if not all(one.present for one in known_models(folder) if one.name in embedded):
+        reason = f"the embedded models are not in {folder}: recsys models fetch"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return folder
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +12,7 @@ import torch
 from distill.importance.fisher import PackedRequest, fisher_sample
 from recommender.backends import Prompt
 from recommender.backends.embedded import EmbeddedBackend
-from recommender.config import resolve
-from recommender.models import EMBEDDED_TEACHER, known_models
+from recommender.models import EMBEDDED_TEACHER, resolve_model
 from storage.artifacts import Artifacts
 
 pytestmark = [pytest.mark.bench, pytest.mark.models]
@@ -33,14 +33,12 @@ SETS = {"movies": (MOVIES, MOVIE_TITLES), "office": (OFFICE, OFFICE_TITLES)}
 
 @pytest.fixture(scope="module", params=["float32", "bfloat16"])
 def backend(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    models: Path, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> EmbeddedBackend:
-    [model] = [m for m in known_models(resolve().settings.models) if m.name == EMBEDDED_TEACHER]
-    if not model.present:
-        pytest.skip("the embedded teacher is not here: recsys models fetch")
+    spec = resolve_model(models, EMBEDDED_TEACHER)
     folder = tmp_path_factory.getbasetemp() / "bench-artifacts"
     return EmbeddedBackend.open(
-        model.spec, artifacts=Artifacts(folder), device="cpu", precision=request.param
+        spec, artifacts=Artifacts(folder), device="cpu", precision=request.param
     )
 
 

@@ -17,8 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from recommender.backends import Prompt
 from recommender.backends.embedded import EmbeddedBackend
-from recommender.config import resolve
-from recommender.models import EMBEDDED_TEACHER, known_models
+from recommender.models import EMBEDDED_TEACHER, resolve_model
 from recommender.prompts import HISTORY_TITLES, PREFIX_TOKENS, TITLE_TOKENS, likelihood_text
 from storage.artifacts import Artifacts
 from storage.errors import BadData, BadSetting, Offline, UnknownName
@@ -379,14 +378,10 @@ class TestNotThere:
 
 @pytest.mark.models
 @pytest.mark.slow
-def test_the_real_model_converted_once(tmp_path: Path) -> None:
-    [model] = [m for m in known_models(resolve().settings.models) if m.name == EMBEDDED_TEACHER]
-    if not model.present:
-        pytest.skip("the embedded teacher is not here: recsys models fetch")
+def test_the_real_model_converted_once(models: Path, tmp_path: Path) -> None:
+    spec = resolve_model(models, EMBEDDED_TEACHER)
     artifacts = Artifacts(tmp_path)
-    backend = EmbeddedBackend.open(
-        model.spec, artifacts=artifacts, device="cpu", precision="float32"
-    )
+    backend = EmbeddedBackend.open(spec, artifacts=artifacts, device="cpu", precision="float32")
     assert backend.describe().layers == 30
     prompt = Prompt(HISTORY, noun="movies")
     prefix, _ = backend.prefix_tokens(prompt)
@@ -396,7 +391,7 @@ def test_the_real_model_converted_once(tmp_path: Path) -> None:
     whole = backend.tokenizer(likelihood_text(prompt), add_special_tokens=False)["input_ids"]
     assert prefix == whole
     keys = list(artifacts.keys())
-    again = EmbeddedBackend.open(model.spec, artifacts=artifacts, device="cpu", precision="float32")
+    again = EmbeddedBackend.open(spec, artifacts=artifacts, device="cpu", precision="float32")
     assert again.describe() == backend.describe()
     assert list(artifacts.keys()) == keys
     assert again.likelihood(prompt, titles).logprobs == pytest.approx(found, abs=1e-5)

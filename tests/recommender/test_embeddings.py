@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from recommender import embeddings
-from recommender.config import resolve
 from recommender.embeddings import SentenceEncoder, item_text, text_vectors, title_vectors
 from recommender.events import Event, Progress, StageDone
-from recommender.models import EMBEDDED_ENCODER, known_models
+from recommender.models import EMBEDDED_ENCODER, resolve_model
 from storage.artifacts import Artifacts
 from storage.errors import BadData, UnknownName
 from storage.records import FloatArray, Item
@@ -122,11 +121,9 @@ def test_what_is_no_encoder_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.models
-def test_the_embedded_encoder_knows_what_is_alike() -> None:
-    [model] = [m for m in known_models(resolve().settings.models) if m.name == EMBEDDED_ENCODER]
-    if not model.present:
-        pytest.skip("the embedded encoder is not here: recsys models fetch")
-    encoder = SentenceEncoder(model.spec, device="cpu")
+def test_the_embedded_encoder_knows_what_is_alike(models: Path) -> None:
+    spec = resolve_model(models, EMBEDDED_ENCODER, kind="encoder")
+    encoder = SentenceEncoder(spec, device="cpu")
     vectors = encoder.encode(["digital camera", "camera lens", "garden hose"])
     assert vectors.shape == (3, 384)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, rtol=1e-5)
