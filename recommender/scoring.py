@@ -18,8 +18,21 @@ from recommender.calibration import fit_temperature, negative_log_likelihood
 
 Array = npt.NDArray[np.float64]
 
-WAYS = ("likelihood", "minus", "likelihood+cosine", "minus+cosine", "letters", "letters+cosine")
-"""`minus` is the likelihood less the unconditional one; `+cosine` adds title embeddings."""
+WAYS = (
+    "likelihood",
+    "half",
+    "minus",
+    "letters",
+    "likelihood+cosine",
+    "half+cosine",
+    "minus+cosine",
+    "letters+cosine",
+)
+"""`minus` is the likelihood less the unconditional one, `half` less half of it; `+cosine` adds
+the similarity of title embeddings."""
+
+TAKEN_OFF = {"likelihood": 0.0, "half": 0.5, "minus": 1.0}
+"""How much of the unconditional log-probability is taken off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +99,8 @@ def combine(way: str, evidence: Evidence) -> Array:
         score = _needed(evidence.letters, way)
     else:
         score = _needed(evidence.likelihood, way)
-        if source == "minus":
-            score = score - _needed(evidence.unconditional, way)
+        if TAKEN_OFF[source]:
+            score = score - TAKEN_OFF[source] * _needed(evidence.unconditional, way)
     if with_cosine:
         return standardise(score) + standardise(_needed(evidence.cosine, way))
     return score
@@ -105,9 +118,11 @@ def available(evidence: Evidence) -> tuple[str, ...]:
     >>> available(Evidence(0, likelihood=np.zeros(2), cosine=np.zeros(2)))
     ('likelihood', 'likelihood+cosine')
     """
+    both = evidence.likelihood is not None and evidence.unconditional is not None
     have = {
         "likelihood": evidence.likelihood is not None,
-        "minus": evidence.likelihood is not None and evidence.unconditional is not None,
+        "half": both,
+        "minus": both,
         "letters": evidence.letters is not None,
     }
     return tuple(

@@ -134,7 +134,7 @@ class TeacherRanker:
             target=OPEN,
             likelihood=answered if method == "likelihood" else None,
             letters=answered if method == "letters" else None,
-            unconditional=self._unconditional(items) if way.startswith("minus") else None,
+            unconditional=self._unconditional(items) if way.startswith(("half", "minus")) else None,
             cosine=similarity(self.vectors, history, items, self.texts.history_length),
         )
         return combine(way, evidence)
