@@ -11,18 +11,18 @@ from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, Row, Select, Table, func, select
+from sqlalchemy import Row, Select, Table, func, select
 
 from storage.columns import read_log
 from storage.database import Database
 from storage.errors import UnknownName
 from storage.importing import drop_category, write_category
+from storage.lookup import beginning, category_by_id, number_of, rows_by_number, unknown
 from storage.records import Category, ImportData, IntArray, Item, Log, Review
 from storage.tables import categories, interactions, items, reviews, users
 
 _STREAMED = 2_000
 """Rows that are Python objects at one time."""
-_AT_ONCE = 500
 _REVIEW = ("user_number", "item_number", "time", "title", "text")
 GET_DATA = "recsys data import PATH --category {0}, recsys data pull NAME, or recsys data sample"
 
@@ -121,7 +121,7 @@ class Catalogue:
             UnknownName: there is no such category.
         """
         with self._database.writing() as connection:
-            drop_category(connection, _by_id(connection, category_id).id)
+            drop_category(connection, category_by_id(connection, category_id).id)
 
     def users(self, category_id: int) -> int:
         """Return how many people a category has."""
@@ -135,8 +135,9 @@ class Catalogue:
         """
         if numbers is None:
             return self._column(users, "user_id", category_id)
-        found = self._numbered(users, category_id, numbers)
-        return [found[int(number)].user_id for number in numbers]
+        with self._database.reading() as connection:
+            found = rows_by_number(connection, users, category_id, numbers)
+        return [row.user_id for row in found]
 
     def item_ids(self, category_id: int) -> list[str]:
         """Return the ids of all items, in number order."""
@@ -164,12 +165,13 @@ class Catalogue:
         Raises:
             UnknownName: a number that no item has.
         """
-        found = self._numbered(items, category_id, numbers)
-        return [_item(found[int(number)]) for number in numbers]
+        with self._database.reading() as connection:
+            return [_item(row) for row in rows_by_number(connection, items, category_id, numbers)]
 
     def find_item(self, category_id: int, item_id: str) -> int | None:
         """Return the number of an item by id, None where there is none."""
-        return self._number(items, "item_id", category_id, item_id)
+        with self._database.reading() as connection:
+            return number_of(connection, "item", category_id, item_id)
 
     def item_number(self, category_id: int, item_id: str) -> int:
         """Return the number of an item by id.
@@ -177,10 +179,7 @@ class Catalogue:
         Raises:
             UnknownName: there is none, with near ids.
         """
-        number = self.find_item(category_id, item_id)
-        if number is None:
-            raise self._unknown(items, "item_id", category_id, item_id, "item")
-        return number
+        return self._must_be_there("item", category_id, item_id)
 
     def user_number(self, category_id: int, user_id: str) -> int:
         """Return the number of a person by id.
@@ -188,15 +187,12 @@ class Catalogue:
         Raises:
             UnknownName: there is none, with near ids.
         """
-        number = self._number(users, "user_id", category_id, user_id)
-        if number is None:
-            raise self._unknown(users, "user_id", category_id, user_id, "user")
-        return number
+        return self._must_be_there("user", category_id, user_id)
 
     def find_users(self, category_id: int, prefix: str, limit: int = 20) -> list[str]:
         """Return ids of people that begin with a text, in order, by index."""
         with self._database.reading() as connection:
-            return _beginning(connection, users, "user_id", category_id, prefix, limit)
+            return beginning(connection, "user", category_id, prefix, limit)
 
     def history(self, category_id: int, user_number: int) -> IntArray:
         """Return the items of one person, oldest first."""
@@ -218,7 +214,7 @@ class Catalogue:
             UnknownName: there is no such category.
         """
         with self._database.reading() as connection:
-            return read_log(connection, _by_id(connection, category_id))
+            return read_log(connection, category_by_id(connection, category_id))
 
     def reviews(self, category_id: int) -> Iterator[Review]:
         """Yield the reviews by person and item, without holding all of them."""
@@ -244,21 +240,12 @@ class Catalogue:
         with self._database.reading() as connection:
             yield from connection.execute(query, execution_options=options)
 
-    def _numbered(
-        self, table: Table, category_id: int, numbers: Sequence[int]
-    ) -> dict[int, Row[Any]]:
-        """Return the rows of people or items by number, every one of them."""
-        wanted = [int(number) for number in numbers]
-        found: dict[int, Row[Any]] = {}
+    def _must_be_there(self, what: str, category_id: int, wanted: str) -> int:
         with self._database.reading() as connection:
-            for start in range(0, len(wanted), _AT_ONCE):
-                some = table.c.number.in_(wanted[start : start + _AT_ONCE])
-                query = select(table).where(table.c.category_id == category_id, some)
-                found.update((row.number, row) for row in connection.execute(query))
-        for number in wanted:
-            if number not in found:
-                raise UnknownName(f"nothing in {table.name} has the number {number}")
-        return found
+            number = number_of(connection, what, category_id, wanted)
+            if number is None:
+                raise unknown(connection, what, category_id, wanted)
+            return number
 
     def _column(self, table: Table, name: str, category_id: int) -> list[str]:
         query = (
@@ -266,61 +253,6 @@ class Catalogue:
         )
         with self._database.reading() as connection:
             return list(connection.execute(query).scalars())
-
-    def _number(self, table: Table, name: str, category_id: int, value: str) -> int | None:
-        query = select(table.c.number).where(
-            table.c.category_id == category_id, table.c[name] == value
-        )
-        with self._database.reading() as connection:
-            return connection.execute(query).scalar()
-
-    def _unknown(
-        self, table: Table, name: str, category_id: int, value: str, what: str
-    ) -> UnknownName:
-        with self._database.reading() as connection:
-            like = _beginning(connection, table, name, category_id, value[:3], 1000)
-            near = get_close_matches(value, like, n=3) or _longest(
-                connection, table, name, category_id, value
-            )
-            found = select(categories.c.name).where(categories.c.id == category_id)
-            category = connection.execute(found).scalar()
-        hint = f"; there are, for example, {', '.join(repr(one) for one in near)}" if near else ""
-        return UnknownName(
-            f"no {what} {value!r} in {category!r}{hint}", next_step=f"recsys data stats {category}"
-        )
-
-
-def _beginning(
-    connection: Connection, table: Table, name: str, category_id: int, prefix: str, limit: int
-) -> list[str]:
-    query = (
-        select(table.c[name])
-        .where(table.c.category_id == category_id, table.c[name] >= prefix)
-        .order_by(table.c[name])
-        .limit(limit)
-    )
-    if prefix:
-        query = query.where(table.c[name] < prefix + "\U0010ffff")
-    return list(connection.execute(query).scalars())
-
-
-def _longest(
-    connection: Connection, table: Table, name: str, category_id: int, value: str
-) -> list[str]:
-    """Return the first ids that share the longest beginning with one that is missing."""
-    found: list[str] = []
-    for length in range(min(len(value), 40), -1, -1):
-        found = _beginning(connection, table, name, category_id, value[:length], 3)
-        if found:
-            break
-    return found
-
-
-def _by_id(connection: Connection, category_id: int) -> Category:
-    row = connection.execute(select(categories).where(categories.c.id == category_id)).first()
-    if row is None:
-        raise UnknownName(f"no category has the id {category_id}", next_step="recsys data list")
-    return Category(**row._mapping)
 
 
 def _item(row: Row[Any]) -> Item:
