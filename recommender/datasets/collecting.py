@@ -16,7 +16,7 @@ from recommender.datasets.prepare import Columns
 from recommender.datasets.spill import Spill
 from recommender.datasets.text import TEXT_LIMIT, TITLE_LIMIT, clean_text
 from storage.errors import BadData
-from storage.records import NO_TIME, FloatArray, IntArray, InteractionChunk, Log
+from storage.records import NO_PART, NO_TIME, FloatArray, IntArray, InteractionChunk, Log
 
 NO_REVIEW = -1
 _BEFORE = -(1 << 40)
@@ -41,6 +41,8 @@ class Collector:
         )
         self.timed: bool | None = None
         """Whether rows have times; None while there are no rows."""
+        self.parted: bool | None = None
+        """Whether rows say which part they are in; None while there are no rows."""
         self.ordered = False
         """Whether the source gives positions instead."""
         self._reviews = reviews
@@ -52,6 +54,7 @@ class Collector:
         if not len(log):
             return
         self.timed = bool(log.time[0] != NO_TIME)
+        self.parted = bool(log.part[0] != NO_PART)
         key = log.time if self.timed else _positions(log.user) + _BEFORE
         self._append(log.user, log.item, key, log.rating, log.part, stored=True)
         if self.columns.review is not None:
@@ -61,10 +64,19 @@ class Collector:
         """Add rows as a loader read them.
 
         Raises:
-            BadData: some rows of the category have times and others have none.
+            BadData: some rows of the category have times, or parts, and others have none.
         """
         if not len(chunk.users):
             return
+        part = np.full(len(chunk.users), NO_PART, np.int8) if chunk.part is None else chunk.part
+        parted = bool(part[0] != NO_PART)
+        self.parted = parted if self.parted is None else self.parted
+        if parted != self.parted:
+            raise BadData(
+                "either what the category has or this source says which part of a split each "
+                "row is in, and the other does not",
+                next_step="recsys data import PATH --category ANOTHER_NAME",
+            )
         timed = bool(chunk.time[0] != NO_TIME)
         if self.timed is None:
             self.timed = timed
@@ -83,7 +95,6 @@ class Collector:
         if not timed:
             self.ordered = chunk.order is not None
             key = np.arange(first, first + len(user)) if chunk.order is None else chunk.order
-        part = np.full(len(user), -1, np.int8) if chunk.part is None else chunk.part
         self._append(np.array(user), np.array(item), key, chunk.rating, part, stored=False)
         if self._reviews is not None and self.columns.review is not None:
             self.columns.review[first:] = _kept(self._reviews, chunk)
