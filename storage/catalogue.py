@@ -28,7 +28,24 @@ GET_DATA = "recsys data import PATH --category {0}, recsys data pull NAME, or re
 
 
 class Catalogue:
-    """The categories of a database."""
+    """The categories of a database.
+
+    >>> import tempfile
+    >>> from storage.records import ItemRow
+    >>> one = np.zeros(1, dtype=np.int64)
+    >>> data = ImportData(["ann"], [ItemRow("p1", "Pen")], one, one, one,
+    ...                   one.astype(np.float32), one.astype(np.int8))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     database = Database.open(f"{folder}/shop.sqlite")
+    ...     catalogue = Catalogue(database)
+    ...     pens = catalogue.write("Pens", data, source="by hand", synthetic=True, rating_low=None,
+    ...                            rating_high=None, note="", digest="1")
+    ...     person = catalogue.user_number(pens.id, "ann")
+    ...     history = catalogue.history(pens.id, person)
+    ...     print([item.title for item in catalogue.items_by_number(pens.id, history)])
+    ...     database.close()
+    ['Pen']
+    """
 
     def __init__(self, database: Database) -> None:
         """Stand on an open database."""

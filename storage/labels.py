@@ -22,7 +22,18 @@ T = TypeVar("T")
 
 
 class Labels:
-    """The label store of a database."""
+    """The label store of a database.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     database = Database.open(f"{folder}/shop.sqlite")
+    ...     labels = Labels(database)
+    ...     labels.add(SoftLabel("k1", (-3.5, -2.0), (4, 3), "ok", 0.5))
+    ...     known = labels.get(["k1", "k2"])
+    ...     database.close()
+    >>> {key: answer.scores for key, answer in known.items()}
+    {'k1': (-3.5, -2.0)}
+    """
 
     def __init__(self, database: Database) -> None:
         """Stand on an open database."""

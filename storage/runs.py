@@ -28,7 +28,15 @@ _VALUES = ("value", "low", "high")
 
 
 class Runs:
-    """The results kept in a database."""
+    """The results kept in a database.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     database = Database.open(f"{folder}/shop.sqlite")
+    ...     print(Runs(database).list(), Runs(database).best(1))
+    ...     database.close()
+    [] None
+    """
 
     def __init__(self, database: Database) -> None:
         """Stand on an open database."""
