@@ -27,14 +27,14 @@ class TrainConfig:
     network: SASRecConfig = field(default_factory=SASRecConfig)
     start: Literal["text", "free"] = "text"
     """What the item table starts from: text vectors, or chance."""
-    epochs: int = 40
+    epochs: int = 30
     """At most; the learning rate reaches 0 at the end of the last."""
     stop_after: int | None = None
     """End after this many epochs, on the schedule of `epochs`: for a last training without
     validation, at the epoch that was best with it. None: no such limit."""
     epoch_steps: int | None = None
     """Steps from one validation to the next; None: one pass over the sequences."""
-    patience: int = 6
+    patience: int = 10
     """Epochs without a better validation NDCG@10 before it stops."""
     batch: int = 128
     """Sequences a step."""

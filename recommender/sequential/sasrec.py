@@ -140,7 +140,7 @@ class SASRec(nn.Module):
         if text is not None:
             if len(text) != items:
                 raise BadSetting(f"{len(text)!r} text vectors for {items!r} items")
-            rows = text_table(text, config.width, std=config.init_std)
+            rows = text_table(text, config.width, std=config.text_std)
             with torch.no_grad():
                 self.table.copy_(torch.from_numpy(rows))
 
@@ -160,7 +160,7 @@ class SASRec(nn.Module):
         length = ids.shape[1]
         real = ids > 0
         items = F.embedding((ids - 1).clamp_min(0), self.table) * real.unsqueeze(-1)
-        # The table's rows are small (init_std); scaled, they weigh as much as a normed state.
+        # The table's rows are small at first; scaled, they are not lost beside the positions.
         x = items * math.sqrt(self.config.width) + self.positions[:length].flip(0)
         x = drop(x, self.config.dropout, noise)
         sight = torch.ones(length, length, dtype=torch.bool, device=ids.device).tril()

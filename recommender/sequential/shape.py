@@ -17,7 +17,7 @@ from storage.records import IntArray
 
 @dataclass(frozen=True, slots=True)
 class SASRecConfig:
-    """The shape of a SASRec. What it is trained with is in `distill.train.TrainConfig`.
+    """The shape of a SASRec. How it is trained is in `distill.training.TrainConfig`.
 
     >>> SASRecConfig().width
     64
@@ -26,18 +26,23 @@ class SASRecConfig:
     width: int = 64
     blocks: int = 2
     heads: int = 2
-    inner: int = 4
+    inner: int = 1
     """Width of the feed-forward part, as a multiple of `width`."""
     dropout: float = 0.3
     max_len: int = 50
     """How many of the latest items it looks at."""
     init_std: float = 0.02
-    """Spread of every matrix, and of the item table, before training."""
+    """Spread of every matrix, and of an item table from chance, before training."""
+    text_std: float = 0.1
+    """Spread of an item table from text. Larger: what is random about a table from chance is
+    in the way of items that few people chose, what is said about them is not."""
 
     def __post_init__(self) -> None:
         """Check what can be checked before anything expensive happens."""
         if min(self.width, self.blocks, self.heads, self.inner, self.max_len) < 1:
             raise BadSetting(f"every size of a student must be at least 1: {self!r}")
+        if min(self.init_std, self.text_std) <= 0:
+            raise BadSetting(f"a spread of 0 or less leaves nothing to train from: {self!r}")
         if self.width % self.heads:
             raise BadSetting(f"width {self.width!r} is not a multiple of {self.heads!r} heads")
         if not 0 <= self.dropout < 1:

@@ -47,7 +47,7 @@ for event in train(config, data, checkpoint=Path(sys.argv[1]) / "checkpoint"):
         first = first or time.perf_counter()
 assert isinstance(event, Trained)
 spent = time.perf_counter() - first
-print(f"{steps} steps with 2 validations and checkpoints: {spent:.1f} s after {first - begun:.1f} s")
+print(f"start {first - begun:.1f} s; {steps} steps, 2 validations, 2 checkpoints {spent:.1f} s")
 write_student(Path(sys.argv[1]), event.weights, config.network, data.popularity(), {})
 student, times = StudentRanker.open(sys.argv[1]), []
 for _ in range(30):

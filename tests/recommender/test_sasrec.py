@@ -113,7 +113,7 @@ def test_text_changes_the_table_and_nothing_else() -> None:
     with_text = dict(SASRec(11, SMALL, seed=0, text=text).named_parameters())
     different = [name for name in free if not torch.equal(free[name], with_text[name])]
     assert different == ["table"]
-    assert with_text["table"].std(correction=0).item() == pytest.approx(SMALL.init_std, rel=1e-4)
+    assert with_text["table"].std(correction=0).item() == pytest.approx(SMALL.text_std, rel=1e-4)
 
 
 def test_dropout_needs_a_generator_and_keeps_the_mean() -> None:
