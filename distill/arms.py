@@ -18,7 +18,7 @@ from distill.ground import Ground
 from distill.train import train
 from distill.training import Trained
 from recommender.backends.weights import choose_device
-from recommender.events import Event, StageSkipped, StageStarted
+from recommender.events import Event, Progress, StageDone, StageSkipped, StageStarted
 from recommender.sequential.export import write_student
 from recommender.sequential.student import StudentRanker
 from storage.records import Artifact
@@ -66,13 +66,12 @@ def train_arm(store: Store, ground: Ground, arm: Arm) -> Generator[Event, None, 
     checkpoint = store.artifacts.scratch(KIND, inputs)
     config = replace(arm.config.student, seed=arm.config.seed)
     result: Trained | None = None
-    yield StageStarted(f"train {arm.name}")
     device = choose_device(arm.config.teacher.device)
     for event in train(config, data, arm.distillation, device=device, checkpoint=checkpoint):
         if isinstance(event, Trained):
             result = event
         else:
-            yield event
+            yield _named(event, f"train {arm.name}")
     assert result is not None
     about = {
         "name": arm.name,
@@ -116,7 +115,7 @@ def train_final(
         if isinstance(event, Trained):
             result = event
         else:
-            yield event
+            yield _named(event, "final training")
     assert result is not None
     about = {
         "name": arm.name,
@@ -133,6 +132,13 @@ def train_final(
     found = store.artifacts.find(KIND, inputs)
     assert found is not None
     return found
+
+
+def _named(event: Event, stage: str) -> Event:
+    """Say which arm a training's event is about: all of them go through the same loop."""
+    if isinstance(event, StageStarted | Progress | StageDone):
+        return replace(event, stage=stage)
+    return event
 
 
 def _trained(arm: Arm, artifact: Artifact) -> TrainedArm:

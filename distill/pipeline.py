@@ -16,7 +16,7 @@ from distill.asking import Chosen, Gate, choose, judge
 from distill.config import DistilConfig, check
 from distill.ground import Ground, prepare
 from distill.register import Entry, register, report
-from distill.teaching import Taught, distillation, plan_requests, teach
+from distill.teaching import Taught, distillation, observed_events, plan_requests, teach
 from recommender.backends import ModelCard
 from recommender.backends.embedded import EmbeddedBackend
 from recommender.config import Settings, resolve
@@ -77,9 +77,8 @@ def distil(
 def run(store: Store, config: DistilConfig, settings: Settings) -> Generator[Event, None, None]:
     """Go down the road with an open Store."""
     said = yield from consult(store, config, settings)
-    lesson = distillation(
-        said.taught, said.chosen, config, student_layers=config.student.network.blocks
-    )
+    observed = observed_events(said.ground)
+    lesson = distillation(said.taught, said.chosen, config, observed=observed)
     undistilled = yield from train_arm(store, said.ground, Arm(UNDISTILLED, config, None))
     distilled = yield from train_arm(store, said.ground, Arm(DISTILLED, config, lesson))
     yield from conclude(store, config, said, undistilled, distilled)

@@ -15,8 +15,8 @@ import numpy as np
 from distill.arms import Arm, train_arm
 from distill.asking import Chosen, Gate
 from distill.config import DistilConfig, check
-from distill.pipeline import consult, measure
-from distill.teaching import Taught, distillation
+from distill.pipeline import Consulted, consult, measure
+from distill.teaching import Taught, distillation, observed_events
 from recommender.config import Settings
 from recommender.evaluation import Evaluation
 from recommender.events import Event
@@ -88,12 +88,12 @@ def study(
     """
     check(config)
     said = yield from consult(store, config, settings)
-    ground, chosen, taught = said.ground, said.chosen, said.taught
+    ground = said.ground
     measured: dict[str, list[Evaluation]] = {}
     best: dict[str, list[float]] = {}
     for seed in seeds:
         for name in ARMS:
-            arm = arm_of(name, replace(config, seed=seed), taught, chosen)
+            arm = arm_of(name, replace(config, seed=seed), said)
             trained = yield from train_arm(store, ground, arm)
             evaluation = yield from measure(trained.ranker(ground.split.log.items), ground, config)
             measured.setdefault(name, []).append(evaluation)
@@ -103,15 +103,15 @@ def study(
     yield Studied(
         category=ground.category,
         gate=said.gate,
-        chosen=chosen,
-        taught=taught,
+        chosen=said.chosen,
+        taught=said.taught,
         seeds=tuple(seeds),
         rows=tuple(_row(name, e, best.get(name, [])) for name, e in measured.items()),
         comparisons=tuple(_compare(measured, a, b) for a, b in COMPARISONS),
     )
 
 
-def arm_of(name: str, config: DistilConfig, taught: Taught, chosen: Chosen) -> Arm:
+def arm_of(name: str, config: DistilConfig, said: Consulted) -> Arm:
     """Return an arm of the study by its name."""
     if name == FREE:
         return Arm(name, config.with_student(start="free"), None)
@@ -121,8 +121,8 @@ def arm_of(name: str, config: DistilConfig, taught: Taught, chosen: Chosen) -> A
         config = config.with_loss(layer=0.0)
     if name == PERMUTED:
         config = config.with_loss(permute_labels=True)
-    blocks = config.student.network.blocks
-    return Arm(name, config, distillation(taught, chosen, config, student_layers=blocks))
+    observed = observed_events(said.ground)
+    return Arm(name, config, distillation(said.taught, said.chosen, config, observed=observed))
 
 
 def _row(name: str, evaluations: Sequence[Evaluation], best: Sequence[float]) -> Row:

@@ -181,19 +181,23 @@ def _address(ground: Ground, questions: Sequence[Question], backend: Backend) ->
 
 
 def distillation(
-    taught: Taught, chosen: Chosen, config: DistilConfig, *, student_layers: int
+    taught: Taught, chosen: Chosen, config: DistilConfig, *, observed: int
 ) -> Distillation:
     """Make training material of the answers; `permute_labels` deals them to wrong requests.
+
+    `observed` is how many events people left to learn from: see `taught_share`.
 
     A permuted request keeps its own history, and gets the candidates, the distribution and
     the states of another: all that the teacher said, about somebody else.
     """
     requests = taught.asked.requests
+    share = taught_share(len(requests), observed)
     dealt = np.arange(len(requests))
     if config.loss.permute_labels:
         dealt = np.random.default_rng([config.seed, 7]).permutation(len(requests))
     labels = np.stack([probabilities(s, chosen.scoring.temperature) for s in taught.asked.scores])
     states, weights = None, None
+    student_layers = config.student.network.blocks
     if taught.states is not None:
         depth = taught.states.shape[1] - 1
         states = taught.states[:, list(matched_layers(depth, student_layers))][dealt]
@@ -206,10 +210,30 @@ def distillation(
         states=states,
         layer_weights=weights,
         task=config.loss.task,
-        output=config.loss.output,
-        layers=config.loss.layer,
+        output=config.loss.output * share,
+        layers=config.loss.layer * share,
         temperature=config.loss.temperature,
     )
+
+
+def taught_share(requests: int, observed: int) -> float:
+    """Return how much the teacher's mean loss counts beside the mean loss of observed events.
+
+    Formula: min(1, R / N): R answers against N observed events. Both losses are means; with
+    this factor one answer weighs as much as one event (times the loss weights), however few
+    answers there are. Without it, a teacher of 32 answers is heard as loudly as 80,000
+    events, 600 times over, and the student learns those answers by heart (measured on
+    MovieLens-100K: −4 % NDCG@10).
+
+    >>> taught_share(50, 200), taught_share(300, 200)
+    (0.25, 1.0)
+    """
+    return min(1.0, requests / max(1, observed))
+
+
+def observed_events(ground: Ground) -> int:
+    """Return how many training rows have a history: what cross-entropy learns from."""
+    return len(ground.split.events("train"))
 
 
 def _offered(requests: Sequence[LabelRequest]) -> np.ndarray:
