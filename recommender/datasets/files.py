@@ -154,7 +154,7 @@ def _fetch_again(file: DataFile) -> str:
 def neighbours(place: Path) -> list[DataFile]:
     """Return the files of a folder, of a zip, or beside a file.
 
-    >>> neighbours(Path("nowhere"))
+    >>> neighbours(Path("nowhere/log.csv"))
     []
 
     Raises:
@@ -179,7 +179,7 @@ def neighbours(place: Path) -> list[DataFile]:
 def find(place: Path, name: str) -> DataFile | None:
     """Return the file of that name in a folder, in a zip, or beside a file.
 
-    >>> find(Path("nowhere"), "ratings.dat") is None
+    >>> find(Path("nowhere/ratings.dat"), "movies.dat") is None
     True
     """
     for file in neighbours(place):

@@ -7,8 +7,10 @@ checks of bad data.
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -21,7 +23,8 @@ from recommender.datasets.text import is_clean_id
 from storage.errors import BadData
 from storage.records import NO_PART, NO_TIME, PARTS, FloatArray, IntArray, InteractionChunk, ItemRow
 
-BATCH = 1 << 15
+BATCH = 1 << 13
+"""Rows that are Python objects at one time."""
 SHOWN = 5
 """Bad rows that are kept with line and reason."""
 
@@ -123,8 +126,30 @@ def good_chunks(
 ) -> Iterator[InteractionChunk]:
     """Convert (line, row) pairs batch by batch; bad rows are added to `bad` and left out."""
     stream = iter(rows)
-    while batch := list(islice(stream, BATCH)):
-        yield from _converted(batch, convert, bad, name)
+    while True:
+        with _no_collection():
+            batch = list(islice(stream, BATCH))
+            chunks = list(_converted(batch, convert, bad, name)) if batch else []
+        if not batch:
+            return
+        del batch
+        yield from chunks
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep the cycle collector from walking a batch again and again while it is made.
+
+    Rows are thousands of lists without cycles; that halves the time to read them. Nothing is
+    yielded meanwhile, so that the caller's own code is not affected.
+    """
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def _converted(
