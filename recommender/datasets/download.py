@@ -20,7 +20,7 @@ from pathlib import Path
 import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential
 
-from recommender.events import Event, Progress, StageDone, StageStarted
+from recommender.events import Event, Notice, Progress, StageDone, StageStarted
 from storage.errors import BadData, Offline, StoreUnavailable
 
 TIMEOUT = httpx.Timeout(30.0, connect=15.0)
@@ -28,7 +28,6 @@ FRUITLESS = 4
 """Attempts in a row without a single new byte, after which it is given up."""
 EVERY = 0.2
 """Seconds between two reports of progress."""
-_CHUNK = 1 << 18
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 
 
@@ -70,7 +69,7 @@ def size_of(client: httpx.Client, url: str) -> int | None:
     """
     try:
         answer = client.head(url, headers={"Accept-Encoding": "identity"})
-    except httpx.TransportError as error:
+    except httpx.RequestError as error:
         raise Interrupted(_said(error)) from error
     if answer.status_code in (404, 410):
         raise BadData(f"{url} answers {answer.status_code}: it is not published there (any more)")
@@ -79,12 +78,12 @@ def size_of(client: httpx.Client, url: str) -> int | None:
 
 def is_complete(folder: Path, remote: Remote) -> bool:
     """Tell whether a file is in place and whole; one that was brought by hand is verified."""
-    path, kept = folder / remote.name, folder / f"{remote.name}.json"
+    path = folder / remote.name
     if not path.is_file():
         return False
-    if kept.is_file():
-        length: int = json.loads(kept.read_text(encoding="utf-8"))["length"]
-        return path.stat().st_size == length
+    version = _read_version(path)
+    if version is not None and version.length is not None:
+        return path.stat().st_size == version.length
     return _fault(path, remote) == ""
 
 
@@ -123,6 +122,8 @@ def download(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for attempt in attempts:
+            if attempt.retry_state.attempt_number > 1:
+                yield Notice(f"{remote.name}: the connection failed; going on where it was cut")
             with attempt:
                 yield from _attempt(client, remote, part)
         yield from _into_place(remote, part, folder, started)
@@ -160,7 +161,7 @@ def _attempt(client: httpx.Client, remote: Remote, part: Path) -> Iterator[Event
                 _write_version(part, version)
             yield StageStarted(remote.name, version.length or 0, "bytes")
             yield from _append(answer, part, have, version.length, remote.name)
-    except httpx.TransportError as error:
+    except httpx.RequestError as error:
         raise Interrupted(_said(error)) from error
 
 
@@ -171,7 +172,7 @@ def _append(
     with part.open("r+b" if have else "wb") as file:
         file.seek(have)
         file.truncate()
-        for piece in answer.iter_raw(_CHUNK):
+        for piece in answer.iter_raw():  # a size would hold bytes back, and a cut lose them
             file.write(piece)
             have += len(piece)
             if time.monotonic() - last > EVERY:
@@ -205,8 +206,8 @@ def _into_place(remote: Remote, part: Path, folder: Path, started: float) -> Ite
             f"{remote.name!r} {fault}; it was removed",
             next_step="run the same command again to fetch it from the beginning",
         )
-    kept = {"url": remote.url, "length": size, "etag": version.etag if version else ""}
-    beside.write_text(json.dumps(kept), encoding="utf-8")
+    known = version or Version(size, "", "")
+    _write_version(part, Version(size, known.etag, known.modified))
     os.replace(part, folder / remote.name)
     os.replace(beside, folder / f"{remote.name}.json")
     how = "md5 checked" if remote.md5 else "length and end checked"
@@ -238,18 +239,19 @@ def _version(answer: httpx.Response) -> Version:
     )
 
 
-def _read_version(part: Path) -> Version | None:
+def _read_version(path: Path) -> Version | None:
+    """Return which version a file is of, or is to become; None where no usable note says so."""
     try:
-        kept = json.loads(part.with_name(f"{part.name}.json").read_text(encoding="utf-8"))
+        kept = json.loads(path.with_name(f"{path.name}.json").read_text(encoding="utf-8"))
         return Version(kept["length"], kept["etag"], kept["modified"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None  # without it the `.part` is begun again
+        return None
 
 
-def _write_version(part: Path, version: Version) -> None:
+def _write_version(path: Path, version: Version) -> None:
     kept = {"length": version.length, "etag": version.etag, "modified": version.modified}
-    part.with_name(f"{part.name}.json").write_text(json.dumps(kept), encoding="utf-8")
+    path.with_name(f"{path.name}.json").write_text(json.dumps(kept), encoding="utf-8")
 
 
-def _said(error: httpx.TransportError) -> str:
+def _said(error: httpx.RequestError) -> str:
     return str(error) or type(error).__name__

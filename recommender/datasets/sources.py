@@ -28,7 +28,7 @@ from recommender.datasets.names import (
     known_name,
 )
 from recommender.events import Event, Notice, StageSkipped
-from storage.errors import BadData, Offline, StoreUnavailable
+from storage.errors import BadData, BadSetting, Offline, StoreUnavailable
 
 Kind = Literal["ratings", "split", "reviews"]
 """Of Amazon Reviews 2023: the 5-core ratings, the same split by time, or all raw reviews."""
@@ -79,10 +79,13 @@ def pull(
 
     Raises:
         UnknownName: no such data set, with the nearest names.
+        BadSetting: the mirror is no web address.
         Offline: nothing answers; names the files to bring and the import command.
         BadData: what arrived is not what was published.
     """
     known = known_name(name)
+    if base_url is not None and not base_url.startswith(("http://", "https://")):
+        raise BadSetting(f"{base_url!r} is no address of a mirror: it begins with https://")
     if known == "movielens-100k":
         yield from _pull_hundred_k(target_dir)
         return
