@@ -27,6 +27,9 @@ from storage.errors import BadData
 from storage.records import InteractionChunk, ItemRow
 
 
+COLUMNS_FORM = "--columns user=…,item=…,time=…,rating=…,title=…"
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """How the lines of a file are cut into columns."""
@@ -227,7 +230,7 @@ def column_indices(
         shown = ", ".join(column[:40] for column in list(header)[:20])
         raise BadData(
             f"{name!r} has {what}; it has: {shown}",
-            next_step="name its columns: --columns user=…,item=…,time=…,rating=…,title=…",
+            next_step=f"recsys data import {name} --category NAME {COLUMNS_FORM}",
         )
     return {ours: there[theirs] for ours, theirs in columns.items()}
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from recommender.datasets.amazon import SCALE, item_of, review_chunk
 from recommender.datasets.delimited import (
+    COLUMNS_FORM,
     DelimitedSource,
     Layout,
     Spec,
@@ -74,7 +75,7 @@ def open_table(
         if ours not in OURS:
             raise BadData(
                 f"--columns names {ours!r}; it can name {', '.join(OURS)}",
-                next_step="--columns user=…,item=…,time=…,rating=…,title=…",
+                next_step=f"recsys data import {path} --category NAME {COLUMNS_FORM}",
             )
     logs = parquet_files(path)
     if logs:
