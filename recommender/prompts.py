@@ -36,10 +36,10 @@ TITLE_TOKENS = 48
 """A longer title is cut: in the history and as a candidate alike."""
 
 PREFIX_TOKENS = 640
-"""Longer histories lose their oldest titles. At ten titles it is hardly ever reached."""
+"""Longer histories lose their oldest titles. Ten titles of full length just fit."""
 
 HISTORY_TITLES = 10
-"""The most recent titles are shown; older ones cost time and were not seen to help."""
+"""The most recent titles are shown; a request's time grows with every one more."""
 
 BULLET = "-"
 

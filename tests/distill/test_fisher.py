@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -15,9 +17,19 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from distill.importance.fisher import PackedRequest, fisher_sample, layer_fisher, summarise
+from distill.importance.fisher import (
+    FisherRequest,
+    PackedRequest,
+    fisher_pass,
+    fisher_sample,
+    layer_fisher,
+    summarise,
+)
 from distill.importance.ghost import GhostNorms, linear_square
+from recommender.backends import Prompt
+from recommender.backends.embedded import EmbeddedBackend
 from recommender.backends.packed import pack, packs
+from recommender.models import EMBEDDED_TEACHER, resolve_model
 from storage.errors import BadData
 
 SHAPE = {
@@ -58,24 +70,28 @@ def other(kind: str) -> nn.Module:
     return made.eval()
 
 
-def naive_scores(model: nn.Module) -> torch.Tensor:
+def naive_scores(
+    model: nn.Module, prefix: list[int] = PREFIX, candidates: list[list[int]] = CANDIDATES
+) -> torch.Tensor:
     """One pass a candidate, the definition of a title's log-probability."""
     totals = []
-    for tokens in CANDIDATES:
-        ids = PREFIX + tokens
+    for tokens in candidates:
+        ids = prefix + tokens
         logp = model(torch.tensor([ids])).logits[0].log_softmax(-1)
-        totals.append(sum(logp[i - 1, ids[i]] for i in range(len(PREFIX), len(ids))))
+        totals.append(sum(logp[i - 1, ids[i]] for i in range(len(prefix), len(ids))))
     return torch.stack(totals)
 
 
-def naive_gradients(model: nn.Module, target: int, temperature: float) -> dict[str, torch.Tensor]:
-    loss = -(naive_scores(model) / temperature).log_softmax(0)[target]
+def naive_gradients(
+    model: nn.Module, target: int, temperature: float, **asked: list
+) -> dict[str, torch.Tensor]:
+    loss = -(naive_scores(model, **asked) / temperature).log_softmax(0)[target]
     names, weights = zip(*model.named_parameters(), strict=True)
     return dict(zip(names, torch.autograd.grad(loss, weights), strict=True))
 
 
-def block_squares(grads: dict[str, torch.Tensor]) -> list[float]:
-    totals = [0.0] * SHAPE["num_hidden_layers"]
+def block_squares(grads: dict[str, torch.Tensor], depth: int = 4) -> list[float]:
+    totals = [0.0] * depth
     for name, grad in grads.items():
         if name.startswith("model.layers."):
             totals[int(name.split(".")[2])] += grad.double().square().sum().item()
@@ -219,3 +235,20 @@ def test_collected_profile_is_the_mean_of_its_samples() -> None:
     assert (found.profile.high >= found.profile.mean).all()
     with pytest.raises(ValueError, match="no requests"):
         summarise([], temperature=1.0)
+
+
+@pytest.mark.models
+@pytest.mark.slow
+def test_equals_autograd_on_the_real_model(models: Path) -> None:
+    spec = resolve_model(models, EMBEDDED_TEACHER)
+    backend = EmbeddedBackend.open(spec, device="cpu", precision="float32")
+    prompt = Prompt(("Alien (1979)", "Heat"), noun="movies")
+    titles = ("Aliens (1986)", "Toy Story (1995)", "The Silence of the Lambs (1991)")
+    [found] = fisher_pass(backend, [FisherRequest(prompt, titles, 2)], temperature=5.0)
+    prefix, _ = backend.prefix_tokens(prompt)
+    backend.model.requires_grad_(True)
+    candidates = [backend.title_tokens(title) for title in titles]
+    grads = naive_gradients(backend.model, 2, 5.0, prefix=prefix, candidates=candidates)
+    assert found.layers == pytest.approx(block_squares(grads, depth=30), rel=1e-4)
+    tied = grads["model.embed_tokens.weight"].double().square().sum().item()
+    assert found.tied == pytest.approx(tied, rel=1e-4)

@@ -174,17 +174,22 @@ def test_letters_are_the_next_token(tiny: EmbeddedBackend) -> None:
         tiny.score(prompt, ["1", "2", "10"])
 
 
-def test_old_titles_go_first_and_lines_stay_whole(tiny: EmbeddedBackend) -> None:
+@pytest.mark.parametrize("room", [PREFIX_TOKENS, 200, 40, 1])
+def test_old_titles_go_first_and_lines_stay_whole(
+    tiny: EmbeddedBackend, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    monkeypatch.setattr("recommender.backends.embedded.PREFIX_TOKENS", room)
     titles = tuple(f"{number} " + "long" * 100 for number in range(30))
     prefix, shown = tiny.prefix_tokens(Prompt(titles))
-    assert len(prefix) <= PREFIX_TOKENS
+    empty = len(tiny.prefix_tokens(Prompt(()))[0])
+    assert len(prefix) <= max(room, empty)  # heading and last bullet always stay
     text = tiny.tokenizer.decode(prefix)
     lines = text.splitlines()
-    assert 0 < shown <= HISTORY_TITLES
+    assert shown == min(HISTORY_TITLES, max(0, room - empty) // (TITLE_TOKENS + 1))
     assert len(lines) == shown + 2
     assert [line.split()[1] for line in lines[1:-1]] == [str(n) for n in range(30 - shown, 30)]
-    short = tiny.prefix_tokens(Prompt(tuple(str(n) for n in range(30))))
-    assert short[1] == HISTORY_TITLES
+    assert text.startswith("Products ")
+    assert text.endswith("\n-")
 
 
 def test_tokens_of_the_prompt_are_those_of_its_text(tiny: EmbeddedBackend) -> None:
