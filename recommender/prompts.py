@@ -6,7 +6,7 @@ it cannot end a line, start a list of its own, or stand for a control token.
 
 A likelihood prompt is a list that breaks off where the next title would stand::
 
-    Movies one person watched, in order:
+    Movies one person chose, in order:
     - Alien (1979)
     - Blade Runner (1982)
     -
@@ -16,6 +16,10 @@ the title ends there, so that "Alien" is not favoured over "Alien Nation" for be
 beginning. Every line is turned into tokens by itself: the boundary between the list and a
 candidate is then the same whatever the title, and a title of the history has the tokens it
 would have as a candidate.
+
+Five headings, and titles with and without the newline, were tried on 60 MovieLens requests,
+two of the headings again on 200 others and on 50 of Office Products (1 + 9 candidates): mean
+reciprocal ranks differed by less than one standard error, so the plainest is used.
 """
 
 from __future__ import annotations
