@@ -26,7 +26,6 @@ from recommender.datasets.text import TEXT_LIMIT, clean_text, is_clean_id
 from storage.errors import BadData
 from storage.records import InteractionChunk, ItemRow
 
-
 COLUMNS_FORM = "--columns user=…,item=…,time=…,rating=…,title=…"
 
 
