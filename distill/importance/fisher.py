@@ -10,9 +10,9 @@ and MLP matrices and the gains of its norms. One request is one sample: its cand
 their common prefix are one packed sequence, so the square of the sum over all of its tokens
 is taken, once, after one backward pass. Source of the norms: `ghost`.
 
-A pass with Fisher takes about three times a pass without. In bfloat16 the rounding of the
-pass itself moves a layer's value for one request by a few per cent (4 % at the median over
-three requests to SmolLM2-135M), which a mean over requests evens out; the norms add 0.03 %.
+A pass with Fisher takes three to four times a pass without. In bfloat16 the rounding of the
+pass itself moves a layer's value for one request by a few per cent (2 to 4 % at the median over
+five requests to SmolLM2-135M), which a mean over requests evens out; the norms add 0.03 %.
 """
 
 from __future__ import annotations
