@@ -92,7 +92,10 @@ def merge(collector: Collector, *, k: int, old_people: int, old_items: int) -> M
         old_items: how many items the Store has.
     """
     columns, timed = collector.columns, bool(collector.timed)
-    users, items = collector.users, collector.items
+    users, items = list(collector.users), list(collector.items)
+    # From here on ids are looked up by number only, and sorting wants the room.
+    collector.users.clear()
+    collector.items.clear()
     order = sorted_rows(columns, id_hashes(users, len(users)), id_hashes(items, len(items)))
     columns.select(order)
     del order
@@ -102,7 +105,9 @@ def merge(collector: Collector, *, k: int, old_people: int, old_items: int) -> M
     else:
         again, there = repeats_without_times(columns, ordered=collector.ordered)
     duplicates = int(again.sum()) - there
-    columns.select(~again)
+    if duplicates + there:
+        columns.select(~again)
+    del again
     keep = k_core(columns.user, columns.item, k, people=len(users), items=len(items))
     stay = int(np.count_nonzero(columns.stored & ~keep))
     keep |= columns.stored
@@ -110,8 +115,8 @@ def merge(collector: Collector, *, k: int, old_people: int, old_items: int) -> M
     if dropped:
         columns.select(keep)
     return Merged(
-        user_ids=_renumbered(columns, "user", list(users), old_people),
-        item_ids=_renumbered(columns, "item", list(items), old_items),
+        user_ids=_renumbered(columns, "user", users, old_people),
+        item_ids=_renumbered(columns, "item", items, old_items),
         columns=columns,
         timed=timed,
         there=there,

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-BLOCK = 1_000_000
+BLOCK = 1 << 18
 """Rows that are sorted or counted at one time."""
 
 Mask = npt.NDArray[np.bool_]
@@ -90,7 +90,7 @@ def sorted_rows(columns: Columns, user_hash: Hashes, item_hash: Hashes) -> Numbe
     order: Numbers = np.empty(len(columns), dtype=np.int32 if len(columns) < 2**31 else np.int64)
     at = 0
     for low, high in _user_blocks(columns.user, len(user_hash)):
-        rows = np.flatnonzero((columns.user >= low) & (columns.user < high))
+        rows = _rows_between(columns.user, low, high)
         user, item = columns.user[rows], columns.item[rows]
         ties = tie_break(user_hash[user], item_hash[item])
         ratings, stored = columns.rating[rows], ~columns.stored[rows]
@@ -235,6 +235,14 @@ def _user_blocks(user: Numbers, people: int) -> Iterator[tuple[int, int]]:
         high = max(high, low + 1)
         yield low, high
         low = high
+
+
+def _rows_between(user: Numbers, low: int, high: int) -> npt.NDArray[np.int64]:
+    """Return the rows of people from `low` to below `high`."""
+    found = [np.empty(0, dtype=np.int64)]
+    for part in _blocks(len(user)):
+        found.append(np.flatnonzero((user[part] >= low) & (user[part] < high)) + part.start)
+    return np.concatenate(found)
 
 
 def _blocks(length: int) -> Iterator[slice]:
