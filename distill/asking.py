@@ -9,11 +9,11 @@ questions also measure its layers, in the same pass.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from distill.config import DistilConfig
+from distill.config import LETTERS_MOST, DistilConfig
 from distill.ground import Ground, sampler
 from recommender.backends import Backend
 from recommender.calibration import expected_calibration_error, fit_temperature, probabilities
@@ -22,15 +22,13 @@ from recommender.events import Event, Notice
 from recommender.labelling import address, label, label_unconditional
 from recommender.metrics import chance
 from recommender.requests import Question, validation_questions
-from recommender.scoring import Evidence, Scoring, choose_scoring, combine
+from recommender.scoring import Evidence, Scoring, available, choose_scoring, combine
 from recommender.teacher import gather_evidence
 from storage.errors import BadData, TeacherUnfit
 from storage.records import LabelRequest
 from storage.store import Store
 
 GATE_SCOPE = "gate/candidates"
-LETTERS_MOST = 20
-"""More candidates than this are not lettered: too few letters come back."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -79,6 +77,7 @@ def choose(
 
     Raises:
         BadData: validation has too few people for two slices.
+        TeacherUnfit: it was to be scored by letters, and declines to name one.
     """
     teacher = config.teacher
     questions, kept = validation_questions(
@@ -99,7 +98,13 @@ def choose(
         fixed and teacher.scoring.startswith("letters")
     )
     if letters:
-        evidence = yield from _with_letters(store, ground, backend, questions, evidence)
+        evidence = yield from with_letters(store, ground, backend, questions, evidence, "choose")
+        declined = sum(e.letters is None for e in evidence)
+        said = f"{declined} of {len(evidence)} questions by letter were declined"
+        if declined and fixed:
+            raise TeacherUnfit(f"{said}: this teacher cannot be scored by {teacher.scoring!r}")
+        if declined:
+            yield Notice(f"{said}: letters are no way of scoring here")
     scoring = choose_scoring(evidence, (teacher.scoring,) if fixed else ())
     plain = [e.likelihood for e in evidence if e.likelihood is not None]
     answered = store.labels.get([r.key for r in requests])
@@ -177,19 +182,22 @@ def ask(
     """Ask questions by the way chosen, and combine the answers to one score a candidate."""
     requests, evidence = yield from _answers(store, ground, backend, questions, purpose)
     if scoring.way.startswith("letters"):
-        evidence = yield from _with_letters(store, ground, backend, questions, evidence, purpose)
+        evidence = yield from with_letters(store, ground, backend, questions, evidence, purpose)
     return combined(requests, evidence, scoring)
 
 
 def combined(
     requests: Sequence[LabelRequest], evidence: Sequence[Evidence], scoring: Scoring
 ) -> Asked:
-    """Combine the evidence of each request by the way chosen."""
-    return Asked(
-        requests=tuple(requests),
-        evidence=tuple(evidence),
-        scores=tuple(combine(scoring.way, e) for e in evidence),
-    )
+    """Combine the evidence of each request by the way chosen.
+
+    A declined answer is no opinion: all candidates score 0, which is the last rank.
+    """
+    scores = [
+        combine(scoring.way, e) if scoring.way in available(e) else np.zeros(len(r.candidates))
+        for r, e in zip(requests, evidence, strict=True)
+    ]
+    return Asked(requests=tuple(requests), evidence=tuple(evidence), scores=tuple(scores))
 
 
 def _answers(
@@ -229,14 +237,15 @@ def evidence_of(
     )
 
 
-def _with_letters(
+def with_letters(
     store: Store,
     ground: Ground,
     backend: Backend,
     questions: Sequence[Question],
     evidence: Sequence[Evidence],
-    purpose: str = "choose",
+    purpose: str,
 ) -> Generator[Event, None, list[Evidence]]:
+    """Ask the same questions by letters; where one was declined, `letters` stays empty."""
     requests = address(
         questions,
         ground.texts,
@@ -248,7 +257,8 @@ def _with_letters(
     stage = f"teacher: {purpose}, by letters"
     yield from label(backend, requests, ground.texts, store.labels, stage=stage)
     answers = store.labels.get([request.key for request in requests])
-    return [
-        Evidence(e.target, e.likelihood, e.unconditional, np.array(answers[r.key].scores), e.cosine)
-        for e, r in zip(evidence, requests, strict=True)
+    scores = [
+        np.array(answer.scores) if answer.status == "ok" else None
+        for answer in (answers[request.key] for request in requests)
     ]
+    return [replace(e, letters=s) for e, s in zip(evidence, scores, strict=True)]

@@ -7,9 +7,13 @@ from typing import Any, Literal
 
 from distill.training import TrainConfig
 from recommender.candidates import Mix
+from recommender.scoring import WAYS
 from storage.errors import BadSetting
 
 SplitKind = Literal["temporal", "leave-last-out"]
+
+LETTERS_MOST = 20
+"""More candidates than this are not lettered: too few letters come back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +126,14 @@ def check(config: DistilConfig) -> None:
     if not 2 <= teacher.candidates <= 100:
         raise BadSetting(
             f"{teacher.candidates} candidates a request: between 2 and 100 can be asked"
+        )
+    if teacher.scoring not in ("auto", *WAYS):
+        raise BadSetting(
+            f"no way of scoring {teacher.scoring!r}: 'auto' or one of {', '.join(WAYS)}"
+        )
+    if teacher.scoring.startswith("letters") and teacher.candidates > LETTERS_MOST:
+        raise BadSetting(
+            f"{teacher.candidates} candidates are too many for letters: at most {LETTERS_MOST}"
         )
     if teacher.history_length < 1:
         raise BadSetting("the prompt must show at least one item of the history")

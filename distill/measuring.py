@@ -17,7 +17,7 @@ from distill.importance.profile import layer_profile
 from recommender.backends import Scores
 from recommender.backends.embedded import EmbeddedBackend
 from recommender.events import Event, Progress, StageDone, StageStarted
-from recommender.labelling import SHARD, Texts, keep_states, soft_label
+from recommender.labelling import SHARD, Texts, answered, keep_states, soft_label
 from storage.records import LabelRequest, LayerProfile
 from storage.store import Store
 
@@ -51,7 +51,12 @@ def measure_layers(
     store.labels.add_requests(requests)
     shards = [requests[at : at + SHARD] for at in range(0, len(requests), SHARD)]
     inputs = [_inputs(shard, temperature) for shard in shards]
-    missing = [n for n, one in enumerate(inputs) if not store.artifacts.find("fisher", one)]
+    missing = [
+        n
+        for n, (shard, one) in enumerate(zip(shards, inputs, strict=True))
+        if store.artifacts.find("fisher", one) is None
+        or not answered(shard, store.labels, store.artifacts)
+    ]
     total = sum(len(shards[n]) for n in missing)
     if total:
         yield StageStarted(STAGE, total, "requests")
@@ -126,6 +131,7 @@ def _profile(
 def _inputs(shard: Sequence[LabelRequest], temperature: float) -> dict[str, object]:
     return {
         "requests": [request.key for request in shard],
+        "targets": [request.target for request in shard],
         "criterion": CRITERION,
         "temperature": round(temperature, 6),
     }

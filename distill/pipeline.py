@@ -20,10 +20,10 @@ from distill.teaching import Taught, distillation, observed_events, plan_request
 from recommender.backends import ModelCard
 from recommender.backends.embedded import EmbeddedBackend
 from recommender.config import Settings, resolve
-from recommender.embeddings import SentenceEncoder
+from recommender.embeddings import TextEncoder, embedded_encoder
 from recommender.evaluation import Evaluation, EvaluationFinished, evaluate_steps
 from recommender.events import Event, Notice
-from recommender.models import EMBEDDED_ENCODER, resolve_model
+from recommender.models import resolve_model
 from recommender.ranking import CatalogueRanker
 from storage.records import Category, Measurement
 from storage.store import Store
@@ -47,13 +47,18 @@ class Distilled(Event):
 
 
 def distil(
-    category: str | DistilConfig, *, settings: Settings | None = None, **changes: object
+    category: str | DistilConfig,
+    *,
+    settings: Settings | None = None,
+    encoder: TextEncoder | None = None,
+    **changes: object,
 ) -> Iterator[Event]:
     """Distil a category's teacher into a student; the last event is `Distilled`.
 
     Args:
         category: a category's name, or the whole configuration.
         settings: where the Store is, which models; None resolves environment and files.
+        encoder: what makes vectors of titles; None is the embedded one.
         changes: fields of `DistilConfig`, e.g. minutes=5, seed=1, final=True.
 
     Raises:
@@ -71,12 +76,14 @@ def distil(
     check(config)
     settings = settings or resolve().settings
     with Store.open(settings.db, settings.artifacts) as store:
-        yield from run(store, config, settings)
+        yield from run(store, config, settings, encoder=encoder)
 
 
-def run(store: Store, config: DistilConfig, settings: Settings) -> Generator[Event, None, None]:
-    """Go down the road with an open Store."""
-    said = yield from consult(store, config, settings)
+def run(
+    store: Store, config: DistilConfig, settings: Settings, *, encoder: TextEncoder | None = None
+) -> Generator[Event, None, None]:
+    """Go down the road with an open Store; `encoder` makes vectors of titles, as in `distil`."""
+    said = yield from consult(store, config, settings, encoder=encoder)
     observed = observed_events(said.ground)
     lesson = distillation(said.taught, said.chosen, config, observed=observed)
     undistilled = yield from train_arm(store, said.ground, Arm(UNDISTILLED, config, None))
@@ -96,12 +103,12 @@ class Consulted:
 
 
 def consult(
-    store: Store, config: DistilConfig, settings: Settings
+    store: Store, config: DistilConfig, settings: Settings, *, encoder: TextEncoder | None = None
 ) -> Generator[Event, None, Consulted]:
     """Prepare the data, choose how the teacher scores, judge it, and let it teach."""
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    encoder = SentenceEncoder(resolve_model(settings.models, EMBEDDED_ENCODER, kind="encoder"))
+    encoder = encoder or embedded_encoder(settings.models)
     ground = yield from prepare(store, config, encoder)
     backend = open_teacher(store, config, settings)
     card = backend.describe()

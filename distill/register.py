@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -20,7 +20,7 @@ from distill.teaching import Taught
 from recommender.backends import ModelCard
 from recommender.evaluation import Evaluation
 from recommender.significance import Interval, paired_interval
-from storage.records import Measurement, Run
+from storage.records import Run
 from storage.store import Store
 
 METRIC = "ndcg@10"
@@ -63,7 +63,6 @@ def register(
         "data": ground.category.digest,
         "synthetic": ground.category.synthetic,
     }
-    known = {run.id for run in store.runs.list(ground.category.id)}
     runs = []
     measured = [(e.name, e.kind, e.evaluation, e.trained) for e in entries]
     measured.append((f"teacher {card.name}", "teacher", gate.teacher, None))
@@ -82,18 +81,16 @@ def register(
             selection=trained.best if trained else None,
         )
         runs.append(run)
-        if run.id in known:
+        if store.runs.measurements(run.id):
             continue
-        store.runs.add(run)
         rows = _keep_rows(store, run, evaluation)
-        store.runs.add_measurements(evaluation.measurements(run.id, rows))
-        if kind == "teacher":
-            for other in gate.others:
-                beside = _keep_rows(store, run, other)
-                named = f"{other.scope}/{other.name}"
-                store.runs.add_measurements(
-                    [_rescoped(m, named) for m in other.measurements(run.id, beside)]
-                )
+        figures = list(evaluation.measurements(run.id, rows))
+        for other in gate.others if kind == "teacher" else ():
+            beside = other.measurements(run.id, _keep_rows(store, run, other))
+            figures += [replace(m, scope=f"{other.scope}/{other.name}") for m in beside]
+        store.runs.add(run)
+        # In one transaction: a run has all of its figures, or is registered again.
+        store.runs.add_measurements(figures)
     return runs
 
 
@@ -166,8 +163,10 @@ def bounds(interval: Interval, form: str) -> str:
     return f"[{interval.low:{form}}, {interval.high:{form}}]"
 
 
-def _run_id(ground: Ground, name: str, details: object, artifact: str) -> str:
-    text = json.dumps([ground.category.id, name, details, artifact], sort_keys=True, default=str)
+def _run_id(ground: Ground, name: str, details: Mapping[str, object], artifact: str) -> str:
+    # Whether a last training follows changes nothing about what was measured before it.
+    made = {key: value for key, value in details.items() if key != "final"}
+    text = json.dumps([ground.category.id, name, made, artifact], sort_keys=True, default=str)
     slug = "".join(c if c.isalnum() else "-" for c in name.split(" (")[0].lower())
     return f"{slug}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
@@ -177,7 +176,3 @@ def _keep_rows(store: Store, run: Run, evaluation: Evaluation) -> str:
     with store.artifacts.writing("evaluation", inputs) as path:
         store.artifacts.save_arrays(path / "rows.safetensors", dict(evaluation.arrays()))
     return store.artifacts.key("evaluation", inputs)
-
-
-def _rescoped(measurement: Measurement, scope: str) -> Measurement:
-    return replace(measurement, scope=scope)

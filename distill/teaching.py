@@ -12,7 +12,7 @@ from itertools import islice
 
 import numpy as np
 
-from distill.asking import Asked, Chosen, combined, evidence_of
+from distill.asking import Asked, Chosen, combined, evidence_of, with_letters
 from distill.config import DistilConfig
 from distill.data import Distillation
 from distill.ground import Ground, sampler
@@ -25,6 +25,8 @@ from recommender.calibration import probabilities
 from recommender.events import Event, Notice, StageSkipped
 from recommender.labelling import address, label, label_with_states, states_of
 from recommender.requests import Question, training_questions
+from recommender.scoring import available
+from storage.errors import BadData, TeacherUnfit
 from storage.records import FloatArray, LabelRequest, LayerProfile
 from storage.store import Store
 
@@ -54,7 +56,7 @@ def affordable(config: DistilConfig, seconds: float) -> int:
     passes are taken off first.
 
     >>> affordable(DistilConfig("Books", minutes=10), seconds=0.5)
-    388
+    376
     """
     teacher = config.teacher
     validation = teacher.choose_requests + teacher.gate_requests
@@ -74,12 +76,15 @@ def plan_requests(
         return config.teacher.requests
     if not config.minutes:
         return 500
+    teacher = config.teacher
     inputs = {
         "data": ground.category.digest,
         "teacher": card.key,
         "minutes": config.minutes,
         "seed": config.seed,
-        "candidates": config.teacher.candidates,
+        "candidates": teacher.candidates,
+        "history": teacher.history_length,
+        "besides": [teacher.choose_requests, teacher.gate_requests, teacher.fisher_requests],
     }
     found = store.artifacts.find("plan", inputs)
     if found is None:
@@ -110,6 +115,10 @@ def teach(
     Where teacher and weights are one model, one pass gives labels, states and Fisher. Where
     they are two, the weights answer the same questions for themselves, under their own name.
     Without weights there are labels only.
+
+    Raises:
+        BadData: no request has as many candidates as are asked for.
+        TeacherUnfit: every question by letter was declined.
     """
     questions = training_questions(
         ground.split,
@@ -118,6 +127,12 @@ def teach(
         open_share=config.teacher.open_share,
     )
     kept = [q for q in islice(questions, count) if len(q.candidates) == config.teacher.candidates]
+    if not kept:
+        raise BadData(
+            f"{ground.category.name!r} has no training request with {config.teacher.candidates} "
+            f"candidates: its {ground.category.items} items are too few",
+            next_step="ask with fewer: RECSYS_CANDIDATES=5 recsys distill",
+        )
     kept = _measured_first(kept, config.teacher.fisher_requests if weights else 0)
     requests = _address(ground, kept, backend)
     if weights is None:
@@ -131,6 +146,15 @@ def teach(
             yield from label(backend, requests, ground.texts, store.labels, stage=stage)
         states, profile = yield from _look_inside(store, ground, config, weights, chosen, kept)
     evidence = yield from evidence_of(store, ground, backend, requests)
+    if chosen.scoring.way.startswith("letters"):
+        evidence = yield from with_letters(store, ground, backend, kept, evidence, "train")
+    heard = [n for n, e in enumerate(evidence) if chosen.scoring.way in available(e)]
+    if not heard:
+        raise TeacherUnfit(f"the teacher declined all {len(evidence)} training requests")
+    if len(heard) < len(evidence):
+        yield Notice(f"{len(evidence) - len(heard)} training requests were declined: no labels")
+    requests, evidence = [requests[n] for n in heard], [evidence[n] for n in heard]
+    states = states if states is None else states[heard]
     return Taught(combined(requests, evidence, chosen.scoring), states, profile)
 
 
@@ -194,7 +218,9 @@ def distillation(
     share = taught_share(len(requests), observed)
     dealt = np.arange(len(requests))
     if config.loss.permute_labels:
-        dealt = np.random.default_rng([config.seed, 7]).permutation(len(requests))
+        # One cycle through all of them in random order: nobody keeps their own.
+        order = np.random.default_rng([config.seed, 7]).permutation(len(requests))
+        dealt[order] = np.roll(order, 1)
     labels = np.stack([probabilities(s, chosen.scoring.temperature) for s in taught.asked.scores])
     states, weights = None, None
     student_layers = config.student.network.blocks

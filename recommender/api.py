@@ -29,6 +29,7 @@ from storage.store import Store
 
 if TYPE_CHECKING:
     from recommender.baselines import ItemKNN, Popularity
+    from recommender.embeddings import TextEncoder
     from recommender.teacher import TeacherRanker
 
 RANKERS = ("student", "student:RUN", "teacher", "teacher:MODEL", "popularity", "item-knn")
@@ -60,16 +61,35 @@ class Recommendation:
 class Recommender:
     """One category, ready to answer. Close it, or use it in a `with`."""
 
-    def __init__(self, store: Store, category: Category, settings: Settings) -> None:
+    def __init__(
+        self,
+        store: Store,
+        category: Category,
+        settings: Settings,
+        *,
+        encoder: TextEncoder | None = None,
+    ) -> None:
         """Stand on an open store; `open` is the usual way in."""
         self.store = store
+        self.encoder = encoder
         self.category = category
         self.settings = settings
         self._rankers: dict[str, Ranker] = {}
 
     @classmethod
-    def open(cls, category: str, *, settings: Settings | None = None) -> Recommender:
+    def open(
+        cls,
+        category: str,
+        *,
+        settings: Settings | None = None,
+        encoder: TextEncoder | None = None,
+    ) -> Recommender:
         """Open a category by name.
+
+        Args:
+            category: its name.
+            settings: where the Store is, which models; None resolves environment and files.
+            encoder: what makes vectors of titles for a teacher; None is the embedded one.
 
         Raises:
             UnknownName: no such category, with how to get data.
@@ -82,7 +102,7 @@ class Recommender:
         settings = settings or resolve().settings
         store = Store.open(settings.db, settings.artifacts)
         try:
-            return cls(store, store.catalogue.category(category), settings)
+            return cls(store, store.catalogue.category(category), settings, encoder=encoder)
         except BaseException:
             store.close()
             raise
@@ -211,7 +231,9 @@ class Recommender:
         # Deferred: it imports torch, which a student's answer must not wait for.
         from recommender.serving import open_teacher_ranker
 
-        return open_teacher_ranker(self.store, self.category, self._log, spec, self.settings)
+        return open_teacher_ranker(
+            self.store, self.category, self._log, spec, self.settings, encoder=self.encoder
+        )
 
     def _fit_popularity(self) -> Popularity:
         # Deferred: it imports scipy, of no use to a student's answer.

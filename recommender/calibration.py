@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp
 
 Scores = npt.NDArray[np.float64]
 
@@ -60,7 +61,8 @@ def negative_log_likelihood(
     """
     total = 0.0
     for row, target in zip(scores, targets, strict=True):
-        total -= float(np.log(probabilities(row, temperature)[target] + 1e-300))
+        scaled = np.asarray(row, dtype=np.float64) / temperature
+        total += float(logsumexp(scaled)) - float(scaled[target])
     return total / len(targets)
 
 

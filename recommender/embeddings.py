@@ -11,6 +11,7 @@ import hashlib
 import time
 from collections.abc import Callable, Generator, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,6 +23,7 @@ from recommender.backends.weights import (
     weights_digest,
 )
 from recommender.events import Event, Progress, StageDone, StageStarted
+from recommender.models import EMBEDDED_ENCODER, resolve_model
 from recommender.prompts import clean_title
 from storage.artifacts import Artifacts
 from storage.errors import BadData
@@ -104,6 +106,15 @@ class SentenceEncoder:
             except (OSError, ValueError, KeyError, RuntimeError) as error:
                 reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
                 raise BadData(f"{self.spec!r} cannot be loaded as an encoder: {reason}") from error
+
+
+def embedded_encoder(models: Path) -> SentenceEncoder:
+    """Return the encoder that comes along, by the directory of models.
+
+    Raises:
+        Offline: it has not been fetched.
+    """
+    return SentenceEncoder(resolve_model(models, EMBEDDED_ENCODER, kind="encoder"))
 
 
 def item_text(item: Item, fields: Sequence[str] = ("title",)) -> str:

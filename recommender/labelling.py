@@ -139,7 +139,8 @@ def label(
     started = clock()
     labels.add_requests(requests)
     known = labels.get([request.key for request in requests])
-    missing = [request for request in requests if request.key not in known]
+    # By key: two people with the same history and the same candidates are one question.
+    missing = list({r.key: r for r in requests if r.key not in known}.values())
     if missing:
         yield StageStarted(stage, len(missing), "requests")
     for done, request in enumerate(missing, start=1):
@@ -147,7 +148,7 @@ def label(
         yield Progress(stage, done, len(missing), _rate(clock() - started, done))
     if missing:
         yield StageDone(stage, clock() - started, f"{len(missing)} requests answered")
-    yield Labelled(len(missing), len(known), clock() - started)
+    yield Labelled(len(missing), len(requests) - len(missing), clock() - started)
 
 
 def label_with_states(
@@ -169,7 +170,7 @@ def label_with_states(
     labels.add_requests(requests)
     layers = range(backend.describe().layers + 1)
     shards = [requests[at : at + SHARD] for at in range(0, len(requests), SHARD)]
-    missing = [shard for shard in shards if not artifacts.find("states", _inputs(shard))]
+    missing = [shard for shard in shards if not answered(shard, labels, artifacts)]
     total = sum(map(len, missing))
     if total:
         yield StageStarted(stage, total, "requests")
@@ -186,6 +187,17 @@ def label_with_states(
     if total:
         yield StageDone(stage, clock() - started, f"{total} requests answered")
     yield Labelled(total, len(requests) - total, clock() - started)
+
+
+def answered(shard: Sequence[LabelRequest], labels: Labels, artifacts: Artifacts) -> bool:
+    """Return whether the states of a shard and all of its labels are kept.
+
+    Both are looked for, because they are kept apart: one may have been removed.
+    """
+    keys = {request.key for request in shard}
+    return artifacts.find("states", _inputs(shard)) is not None and len(
+        labels.get(list(keys))
+    ) == len(keys)
 
 
 def keep_states(artifacts: Artifacts, shard: Sequence[LabelRequest], states: FloatArray) -> None:

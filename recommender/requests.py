@@ -126,10 +126,9 @@ def addressed(
     >>> ask("smol").key == ask("smol").key, ask("smol").key == ask("big").key
     (True, False)
     """
-    decisive = [category_id, purpose, question.event, question.user, list(question.history)]
-    decisive += [list(question.candidates), question.target]
-    decisive += [teacher, method, template, list(shown), list(offered)]
-    text = json.dumps(decisive, ensure_ascii=False, separators=(",", ":"))
+    # Neither numbers nor rows, which belong to one import: only what the teacher sees.
+    decisive = [teacher, method, template, list(shown), list(offered)]
+    text = json.dumps(decisive, separators=(",", ":"))
     return LabelRequest(
         key=hashlib.sha256(text.encode()).hexdigest()[:32],
         category_id=category_id,

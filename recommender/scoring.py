@@ -150,7 +150,7 @@ def choose_scoring(requests: Sequence[Evidence], ways: Sequence[str] = ()) -> Sc
         ways: what may be chosen; empty means all that the evidence allows.
 
     Raises:
-        ValueError: no requests.
+        ValueError: no requests, or no way that the evidence of all of them allows.
 
     >>> good, poor = np.array([0.0, 5.0]), np.array([-1.0, -9.0])
     >>> slice_ = [Evidence(1, likelihood=poor, unconditional=poor - good)] * 3
@@ -160,6 +160,8 @@ def choose_scoring(requests: Sequence[Evidence], ways: Sequence[str] = ()) -> Sc
     if not requests:
         raise ValueError("no requests to choose a way of scoring on")
     allowed = [w for w in (ways or WAYS) if all(w in available(r) for r in requests)]
+    if not allowed:
+        raise ValueError(f"none of {', '.join(ways or WAYS)} is allowed by the evidence")
     targets = [request.target for request in requests]
     table: dict[str, tuple[float, float]] = {}
     temperatures: dict[str, float] = {}

@@ -11,8 +11,8 @@ from recommender.backends.embedded import EmbeddedBackend
 from recommender.baselines import ItemKNN, Popularity
 from recommender.candidates import TextNeighbours
 from recommender.config import Settings
-from recommender.embeddings import SentenceEncoder, title_vectors
-from recommender.models import EMBEDDED_ENCODER, resolve_model
+from recommender.embeddings import TextEncoder, embedded_encoder, title_vectors
+from recommender.models import resolve_model
 from recommender.scoring import Scoring
 from recommender.teacher import TeacherRanker
 from recommender.wording import texts_of
@@ -24,9 +24,23 @@ UNMEASURED = Scoring("minus+cosine", 1.0, 0, {})
 
 
 def open_teacher_ranker(
-    store: Store, category: Category, log: Log, spec: str, settings: Settings
+    store: Store,
+    category: Category,
+    log: Log,
+    spec: str,
+    settings: Settings,
+    *,
+    encoder: TextEncoder | None = None,
 ) -> TeacherRanker:
     """Open a model as a ranker of this category, scoring as a distillation chose to.
+
+    Args:
+        store: with the category.
+        category: whose items are ranked.
+        log: of the category.
+        spec: of the model, or its name.
+        settings: device, precision, where models are.
+        encoder: what makes vectors of titles; None is the embedded one.
 
     Raises:
         UnknownName: no such model.
@@ -38,9 +52,8 @@ def open_teacher_ranker(
         device=settings.device,
         precision=settings.precision,
     )
-    encoder = SentenceEncoder(resolve_model(settings.models, EMBEDDED_ENCODER, kind="encoder"))
     titles = store.catalogue.item_titles(category.id)
-    vectors = _vectors(store, titles, encoder)
+    vectors = _vectors(store, titles, encoder or embedded_encoder(settings.models))
     offsets = np.searchsorted(log.user, np.arange(log.people + 1)).astype(np.int64)
     return TeacherRanker(
         backend=backend,
@@ -64,7 +77,7 @@ def chosen_scoring(store: Store, category: Category, model: str) -> Scoring:
     return UNMEASURED
 
 
-def _vectors(store: Store, titles: list[str], encoder: SentenceEncoder) -> FloatArray:
+def _vectors(store: Store, titles: list[str], encoder: TextEncoder) -> FloatArray:
     steps = title_vectors(titles, encoder, store.artifacts)
     while True:
         try:

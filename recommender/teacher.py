@@ -54,7 +54,6 @@ def gather_evidence(
     unconditional: Mapping[int, tuple[float, int]],
     vectors: FloatArray,
     history_length: int,
-    letters: Mapping[str, SoftLabel] | None = None,
 ) -> list[Evidence]:
     """Return what is known of the candidates of each request, in the requests' order.
 
@@ -65,18 +64,15 @@ def gather_evidence(
             `Evidence.unconditional` empty.
         vectors: title vectors, (items, width), unit length.
         history_length: how many items the prompts showed.
-        letters: answers by letter to the same questions, by the likelihood request's key.
     """
     result = []
     for request in requests:
         alone = [unconditional.get(item) for item in request.candidates]
-        by_letter = letters.get(request.key) if letters else None
         result.append(
             Evidence(
                 target=request.target,
                 likelihood=np.array(labels[request.key].scores),
                 unconditional=np.array([a[0] for a in alone if a]) if all(alone) else None,
-                letters=np.array(by_letter.scores) if by_letter else None,
                 cosine=similarity(vectors, request.history, request.candidates, history_length),
             )
         )
@@ -104,7 +100,7 @@ class TeacherRanker:
         """Return the best n of the candidates, of what `sources` offer where none are given."""
         past = {int(i) for i in history}
         pool = retrieve(self.sources, history, self.offered) if candidates is None else candidates
-        items = [int(i) for i in pool if int(i) not in past]
+        items = [i for i in dict.fromkeys(int(i) for i in pool) if i not in past]
         if not items:
             return Ranking((), (), self.name)
         scores = self.score([int(i) for i in history], items)

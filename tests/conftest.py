@@ -106,3 +106,12 @@ def store(tmp_path: Path) -> Iterator[Store]:
     """Open a Store in a folder of this test's own."""
     with Store.open(tmp_path / "recsys.sqlite", tmp_path / "artifacts") as store:
         yield store
+
+
+@pytest.fixture(scope="session")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the directory of a small Llama of random weights, with a tokenizer of its own."""
+    # Imported here: most tests need no torch.
+    from tests.tiny import save_llama
+
+    return save_llama(tmp_path_factory.mktemp("llama") / "tiny-llama")
