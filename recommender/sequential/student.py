@@ -76,6 +76,8 @@ class StudentRanker:
                 f"the student in {str(folder)!r} cannot be read: {type(error).__name__}",
                 next_step="recsys doctor --repair",
             ) from error
+        # The first run of a session sets up its memory: part of opening, not of an answer.
+        session.run(None, {"ids": np.zeros((1, 1), dtype=np.int64)})
         return cls(session, about, popularity, catalogue=catalogue, name=name)
 
     @property
