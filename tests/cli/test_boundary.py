@@ -104,13 +104,26 @@ def test_ctrl_c_reaches_a_running_process(home: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "RECSYS_CONFIG": str(pipe)},
+        # A shell's background jobs ignore Ctrl-C, and a child would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     with process:
-        time.sleep(1.0)
+        writer = _when_read(pipe)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=60)
+        os.close(writer)
     assert process.returncode == 130
     assert err == f"{cli.STOPPED}\n"
+
+
+def _when_read(pipe: Path) -> int:
+    """Open a named pipe for writing as soon as somebody reads it."""
+    for _ in range(600):
+        try:
+            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:  # nobody reads yet
+            time.sleep(0.1)
+    raise AssertionError("the command never asked for its settings")
 
 
 def test_a_reader_that_has_gone_is_no_error(home: Path) -> None:
