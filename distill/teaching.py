@@ -30,10 +30,12 @@ from storage.errors import BadData, TeacherUnfit
 from storage.records import FloatArray, LabelRequest, LayerProfile
 from storage.store import Store
 
-TEACHING_SHARE = 0.6
+TEACHING_SHARE = 0.5
 """Share of `--minutes` for everything that is asked; the rest is for training and judging."""
 FISHER_COST = 3.5
 """A request forward and backward takes about this many times the forward pass alone."""
+TITLES_COST = 40
+"""Scoring a few hundred titles by themselves takes about this many requests' time."""
 FEWEST = 32
 """Fewer training requests than this teach nothing that could be measured."""
 
@@ -52,16 +54,16 @@ class Taught:
 def affordable(config: DistilConfig, seconds: float) -> int:
     """Return how many training requests fit into the minutes, at this rate.
 
-    The questions of the two validation slices, the titles by themselves and the backward
-    passes are taken off first.
+    What is asked besides is taken off first: the two validation slices, the first of them
+    by letters too, the titles by themselves, and the backward passes.
 
     >>> affordable(DistilConfig("Books", minutes=10), seconds=0.5)
-    376
+    160
     """
     teacher = config.teacher
-    validation = teacher.choose_requests + teacher.gate_requests
+    besides = 2 * teacher.choose_requests + teacher.gate_requests + TITLES_COST
     passes = config.minutes * 60 * TEACHING_SHARE / seconds
-    passes -= validation * 1.2 + teacher.fisher_requests * (FISHER_COST - 1)
+    passes -= besides + teacher.fisher_requests * (FISHER_COST - 1)
     return max(FEWEST, int(passes))
 
 
