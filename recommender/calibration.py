@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
-from scipy.special import logsumexp
 
 Scores = npt.NDArray[np.float64]
 
@@ -59,11 +58,7 @@ def negative_log_likelihood(
     >>> round(negative_log_likelihood([[0.0, 0.0, 0.0, 0.0]], [2], 1.0), 4)
     1.3863
     """
-    total = 0.0
-    for row, target in zip(scores, targets, strict=True):
-        scaled = np.asarray(row, dtype=np.float64) / temperature
-        total += float(logsumexp(scaled)) - float(scaled[target])
-    return total / len(targets)
+    return _loss(_table(scores), np.asarray(targets), temperature)
 
 
 def fit_temperature(scores: Sequence[npt.ArrayLike], targets: Sequence[int]) -> float:
@@ -86,10 +81,10 @@ def fit_temperature(scores: Sequence[npt.ArrayLike], targets: Sequence[int]) -> 
     """
     if not len(targets):
         raise ValueError("no requests to fit a temperature on")
-    rows = [np.asarray(row, dtype=np.float64) for row in scores]
+    table, chosen = _table(scores), np.asarray(targets)
     low, high = np.log(TEMPERATURE_RANGE)
     best = minimize_scalar(
-        lambda log_t: negative_log_likelihood(rows, targets, float(np.exp(log_t))),
+        lambda log_t: _loss(table, chosen, float(np.exp(log_t))),
         bounds=(low, high),
         method="bounded",
         options={"xatol": 1e-4},
@@ -124,3 +119,19 @@ def expected_calibration_error(
         if len(chunk):
             error += len(chunk) * abs(float(confidence[chunk].mean() - true[chunk].mean()))
     return error / len(confidence)
+
+
+def _table(scores: Sequence[npt.ArrayLike]) -> Scores:
+    """Put rows of different lengths under each other, filled up with −∞: (R, longest)."""
+    rows = [np.asarray(row, dtype=np.float64) for row in scores]
+    table = np.full((len(rows), max(map(len, rows))), -np.inf)
+    for place, row in enumerate(rows):
+        table[place, : len(row)] = row
+    return table
+
+
+def _loss(table: Scores, targets: npt.NDArray[np.int64], temperature: float) -> float:
+    scaled = table / temperature
+    highest = scaled.max(axis=1)
+    total = highest + np.log(np.exp(scaled - highest[:, None]).sum(axis=1))
+    return float((total - scaled[np.arange(len(targets)), targets]).mean())

@@ -6,8 +6,9 @@ and purchases are those of the synthetic sample, of fewer people.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,12 +18,15 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from recommender.backends import ModelCard, Prompt, Scores
 from recommender.backends.embedded import EmbeddedBackend
 from recommender.datasets.sample_shoppers import sample_interactions, sample_items
+from recommender.events import Event
 from storage.records import NO_PART, Category, FloatArray, ImportData
 from storage.store import Store
 
 PEOPLE = 150
 SHOP = "Tiny shop"
 LAYERS = 3
+
+T = TypeVar("T")
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -134,3 +138,13 @@ def add_shop(store: Store, *, people: int = PEOPLE, name: str = SHOP) -> Categor
         note="made by a test",
         digest=f"sample of {people}",
     )
+
+
+def finished(job: Generator[Event, None, T]) -> tuple[list[Event], T]:
+    """Run a job to its end; return what it said and what it returned."""
+    said = []
+    while True:
+        try:
+            said.append(next(job))
+        except StopIteration as stop:
+            return said, stop.value
