@@ -37,7 +37,7 @@ class TeacherConfig:
     open_share: float = 0.5
     """Share of training requests at the end of a person's training history, where nobody
     knows what comes next: there the teacher is the only one who says anything."""
-    choose_requests: int = 100
+    choose_requests: int = 90
     gate_requests: int = 120
     fisher_requests: int = 32
     requests: int = 0

@@ -58,7 +58,7 @@ def affordable(config: DistilConfig, seconds: float) -> int:
     by letters too, the titles by themselves, and the backward passes.
 
     >>> affordable(DistilConfig("Books", minutes=10), seconds=0.5)
-    160
+    180
     """
     teacher = config.teacher
     besides = 2 * teacher.choose_requests + teacher.gate_requests + TITLES_COST

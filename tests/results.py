@@ -28,7 +28,9 @@ BEGIN, END = "<!-- results: make results -->", "<!-- end of results -->"
 
 def configuration() -> DistilConfig:
     """What is studied: 1 + 14 candidates a request, Fisher over 64 of them."""
-    return DistilConfig(CATEGORY).with_teacher(candidates=15, fisher_requests=64, requests=640)
+    return DistilConfig(CATEGORY).with_teacher(
+        candidates=15, choose_requests=100, fisher_requests=64, requests=640
+    )
 
 
 def steps(store: Store, settings: Settings) -> Iterator[Event]:
