@@ -7,7 +7,8 @@ same door: same data, same steps, same first weights for a seed; only the teachi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator
+import math
+from collections.abc import Generator, Mapping
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -16,12 +17,12 @@ from distill.config import DistilConfig
 from distill.data import Distillation, TrainData
 from distill.ground import Ground
 from distill.train import train
-from distill.training import Trained
+from distill.training import TrainConfig, Trained
 from recommender.backends.weights import choose_device
 from recommender.events import Event, Progress, StageDone, StageSkipped, StageStarted
 from recommender.sequential.export import write_student
 from recommender.sequential.student import StudentRanker
-from storage.records import Artifact
+from storage.records import Artifact, FloatArray
 from storage.store import Store
 
 KIND = "student"
@@ -57,39 +58,18 @@ class TrainedArm:
 def train_arm(store: Store, ground: Ground, arm: Arm) -> Generator[Event, None, TrainedArm]:
     """Train one arm, or find it trained; a stopped training goes on from its checkpoint."""
     inputs = _inputs(ground, arm)
-    found = store.artifacts.find(KIND, inputs)
-    if found is not None:
-        yield StageSkipped(f"train {arm.name}", "trained already")
-        return _trained(arm, found)
-    text = ground.vectors if arm.config.student.start == "text" else None
-    data = TrainData.from_split(ground.split, text=text, seed=arm.config.seed)
-    checkpoint = store.artifacts.scratch(KIND, inputs)
+    data = TrainData.from_split(ground.split, text=_text(ground, arm), seed=arm.config.seed)
     config = replace(arm.config.student, seed=arm.config.seed)
-    result: Trained | None = None
-    device = choose_device(arm.config.teacher.device)
-    for event in train(config, data, arm.distillation, device=device, checkpoint=checkpoint):
-        if isinstance(event, Trained):
-            result = event
-        else:
-            yield _named(event, f"train {arm.name}")
-    assert result is not None
-    about = {
-        "name": arm.name,
-        "category": ground.category.name,
-        "data": ground.category.digest,
-        "seed": config.seed,
-        "validation_ndcg@10": result.best,
-        "best_epoch": result.best_epoch,
-        "steps": result.steps,
-        "seconds": result.seconds,
-        "objective": result.objective,
-    }
-    with store.artifacts.writing(KIND, inputs) as path:
-        write_student(path, result.weights, config.network, data.popularity(), about)
-    store.artifacts.forget_scratch(KIND, inputs)
-    found = store.artifacts.find(KIND, inputs)
-    assert found is not None
-    return _trained(arm, found)
+    stage = f"train {arm.name}"
+    artifact = yield from _fit(store, ground, arm, config, data, inputs, stage)
+    about = StudentRanker.open(artifact.path).about
+    return TrainedArm(
+        arm=arm,
+        artifact=artifact,
+        best=float(str(about["validation_ndcg@10"])),
+        epochs=int(str(about["best_epoch"])),
+        seconds=float(str(about["seconds"])),
+    )
 
 
 def train_final(
@@ -101,30 +81,44 @@ def train_final(
     figures of its own: nothing is left to measure it on.
     """
     inputs = {**_inputs(ground, arm), "final": epochs}
+    data = TrainData.from_log(ground.split.log, text=_text(ground, arm))
+    config = replace(arm.config.student, seed=arm.config.seed, stop_after=max(1, epochs))
+    return (yield from _fit(store, ground, arm, config, data, inputs, "final training"))
+
+
+def _fit(
+    store: Store,
+    ground: Ground,
+    arm: Arm,
+    config: TrainConfig,
+    data: TrainData,
+    inputs: Mapping[str, object],
+    stage: str,
+) -> Generator[Event, None, Artifact]:
+    """Train, and write the student down; or find it, where it was made of the same before."""
     found = store.artifacts.find(KIND, inputs)
     if found is not None:
-        yield StageSkipped("final training", "trained already")
+        yield StageSkipped(stage, "trained already")
         return found
-    text = ground.vectors if arm.config.student.start == "text" else None
-    data = TrainData.from_log(ground.split.log, text=text)
-    config = replace(arm.config.student, seed=arm.config.seed, stop_after=max(1, epochs))
-    checkpoint = store.artifacts.scratch(KIND, inputs)
     result: Trained | None = None
     device = choose_device(arm.config.teacher.device)
+    checkpoint = store.artifacts.scratch(KIND, inputs)
     for event in train(config, data, arm.distillation, device=device, checkpoint=checkpoint):
         if isinstance(event, Trained):
             result = event
         else:
-            yield _named(event, "final training")
+            yield _named(event, stage)
     assert result is not None
     about = {
         "name": arm.name,
         "category": ground.category.name,
         "data": ground.category.digest,
         "seed": config.seed,
-        "final": True,
+        "validation_ndcg@10": None if math.isnan(result.best) else result.best,
+        "best_epoch": result.best_epoch,
         "steps": result.steps,
         "seconds": result.seconds,
+        "objective": result.objective,
     }
     with store.artifacts.writing(KIND, inputs) as path:
         write_student(path, result.weights, config.network, data.popularity(), about)
@@ -134,22 +128,15 @@ def train_final(
     return found
 
 
+def _text(ground: Ground, arm: Arm) -> FloatArray | None:
+    return ground.vectors if arm.config.student.start == "text" else None
+
+
 def _named(event: Event, stage: str) -> Event:
     """Say which arm a training's event is about: all of them go through the same loop."""
     if isinstance(event, StageStarted | Progress | StageDone):
         return replace(event, stage=stage)
     return event
-
-
-def _trained(arm: Arm, artifact: Artifact) -> TrainedArm:
-    about = StudentRanker.open(artifact.path).about
-    return TrainedArm(
-        arm=arm,
-        artifact=artifact,
-        best=float(str(about["validation_ndcg@10"])),
-        epochs=int(str(about["best_epoch"])),
-        seconds=float(str(about["seconds"])),
-    )
 
 
 def _inputs(ground: Ground, arm: Arm) -> dict[str, object]:
