@@ -112,6 +112,9 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the directory of a small Llama of random weights, with a tokenizer of its own."""
     # Imported here: most tests need no torch.
+    import torch
+
     from tests.tiny import save_llama
 
+    torch.set_num_threads(1)  # so small a network only waits for its threads
     return save_llama(tmp_path_factory.mktemp("llama") / "tiny-llama")

@@ -7,6 +7,7 @@ and purchases are those of the synthetic sample, of fewer people.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,7 +20,7 @@ from recommender.backends import ModelCard, Prompt, Scores
 from recommender.backends.embedded import EmbeddedBackend
 from recommender.datasets.sample_shoppers import sample_interactions, sample_items
 from recommender.events import Event
-from storage.records import NO_PART, Category, FloatArray, ImportData
+from storage.records import NO_PART, Category, FloatArray, ImportData, InteractionChunk
 from storage.store import Store
 
 PEOPLE = 150
@@ -113,9 +114,15 @@ class Counting:
         return self.inner.stream(text, limit=limit)
 
 
+@cache
+def purchases() -> InteractionChunk:
+    """The log of the sample; making it takes half a second."""
+    return sample_interactions(0)
+
+
 def add_shop(store: Store, *, people: int = PEOPLE, name: str = SHOP) -> Category:
     """Write the first people of the synthetic sample as a category."""
-    chunk, items = sample_interactions(0), sample_items()
+    chunk, items = purchases(), sample_items()
     number = {row.id: place for place, row in enumerate(items)}
     users = list(dict.fromkeys(chunk.users))[:people]
     person = {one: place for place, one in enumerate(users)}
