@@ -19,7 +19,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from recommender.backends import ModelCard, Prompt, Scores
 from recommender.backends.embedded import EmbeddedBackend
 from recommender.datasets.sample_shoppers import sample_interactions, sample_items
-from recommender.events import Event
+from recommender.events import Event, Progress
 from storage.records import NO_PART, Category, FloatArray, ImportData, InteractionChunk
 from storage.store import Store
 
@@ -155,3 +155,14 @@ def finished(job: Generator[Event, None, T]) -> tuple[list[Event], T]:
             said.append(next(job))
         except StopIteration as stop:
             return said, stop.value
+
+
+def stopped_at(job: Generator[Event, None, object], stage: str, done: int) -> list[Event]:
+    """Run a job until a stage has got so far, and close it there; return what it said."""
+    said: list[Event] = []
+    for event in job:
+        said.append(event)
+        if isinstance(event, Progress) and (event.stage, event.done) == (stage, done):
+            job.close()
+            return said
+    raise AssertionError(f"{stage!r} never got to {done}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from distill.config import DistilConfig
 from distill.ground import Ground, prepare
@@ -50,3 +51,19 @@ def shop(store: Store) -> Store:
 def ground(shop: Store) -> Ground:
     """The shop, split, with vectors and baselines."""
     return finished(prepare(shop, configured(), Letters()))[1]
+
+
+@pytest.fixture
+def spelling(llama: Path) -> EmbeddedBackend:
+    """The same Llama with a head that nearly always names a letter after a colon."""
+    backend = open_llama(llama)
+    (colon,) = backend.tokenizer(":")["input_ids"]
+    letters = [token for letter in "ABCDEF" for token in backend._label_tokens(letter)]
+    with torch.no_grad():
+        body = backend.model.model
+        body.embed_tokens.weight[colon] *= 30
+        state = body.norm(body.embed_tokens.weight[colon])
+        head = backend.model.lm_head.weight
+        head *= 0.1
+        head[letters] += 8 * state / (state @ state)
+    return backend

@@ -1,11 +1,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from distill.asking import GATE_SCOPE, Chosen, Gate, ask, choose, judge, refusal
 from distill.config import DistilConfig, check
@@ -19,23 +17,7 @@ from recommender.scoring import Scoring, combine
 from storage.errors import BadData, BadSetting, TeacherUnfit
 from storage.store import Store
 from tests.distill.conftest import configured
-from tests.tiny import SHOP, Counting, Letters, add_shop, finished, open_llama
-
-
-@pytest.fixture
-def spelling(llama: Path) -> EmbeddedBackend:
-    """The same Llama with a head that nearly always names a letter after a colon."""
-    backend = open_llama(llama)
-    (colon,) = backend.tokenizer(":")["input_ids"]
-    letters = [token for letter in "ABCDEF" for token in backend._label_tokens(letter)]
-    with torch.no_grad():
-        body = backend.model.model
-        body.embed_tokens.weight[colon] *= 30
-        state = body.norm(body.embed_tokens.weight[colon])
-        head = backend.model.lm_head.weight
-        head *= 0.1
-        head[letters] += 8 * state / (state @ state)
-    return backend
+from tests.tiny import SHOP, Counting, Letters, add_shop, finished
 
 
 def choosing(

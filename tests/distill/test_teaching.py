@@ -1,0 +1,406 @@
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from distill import measuring
+from distill.asking import Asked, Chosen
+from distill.config import DistilConfig
+from distill.ground import Ground
+from distill.matches import matched_layers
+from distill.measuring import STAGE, measure_layers
+from distill.teaching import (
+    FEWEST,
+    Taught,
+    affordable,
+    distillation,
+    observed_events,
+    plan_requests,
+    taught_share,
+    teach,
+)
+from recommender import labelling
+from recommender.backends.embedded import EmbeddedBackend
+from recommender.calibration import probabilities
+from recommender.events import Event, Notice, StageSkipped, StageStarted
+from recommender.labelling import label_with_states, states_of
+from recommender.requests import OPEN
+from recommender.scoring import Evidence, Scoring
+from storage.errors import BadData, BadSetting, TeacherUnfit
+from storage.records import LabelRequest, LayerProfile
+from storage.store import Store
+from tests.distill.conftest import configured
+from tests.tiny import LAYERS, Counting, add_shop, finished, open_llama, save_llama, stopped_at
+
+CHOSEN = Chosen(Scoring("likelihood", 40.0, 20, {}), 40.0, 0.01, ())
+
+
+def taught_by(
+    shop: Store,
+    ground: Ground,
+    model: EmbeddedBackend,
+    config: DistilConfig | None = None,
+    *,
+    weights: EmbeddedBackend | None = None,
+    chosen: Chosen = CHOSEN,
+    count: int = 24,
+) -> Taught:
+    config = config or configured()
+    return finished(teach(shop, ground, config, model, weights or model, chosen, count))[1]
+
+
+def stages(events: list[Event]) -> list[str]:
+    return [event.stage for event in events if isinstance(event, StageStarted)]
+
+
+@pytest.fixture
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (labelling, measuring):
+        monkeypatch.setattr(module, "SHARD", 4)
+
+
+def test_the_teacher_is_asked_about_training_rows_only(
+    shop: Store, ground: Ground, model: EmbeddedBackend
+) -> None:
+    taught = taught_by(shop, ground, model)
+    assert len(taught.asked.requests) == 24
+    train = set(ground.split.events("train").tolist())
+    for request in taught.asked.requests:
+        assert request.purpose == "train"
+        assert len(request.candidates) == 6
+        assert request.event in train or (request.event, request.target) == (OPEN, OPEN)
+    assert sum(request.event == OPEN for request in taught.asked.requests) == 12
+
+
+def test_known_answers_come_first_and_are_measured(
+    shop: Store, ground: Ground, model: EmbeddedBackend
+) -> None:
+    said, taught = finished(teach(shop, ground, configured(), model, model, CHOSEN, 24))
+    assert stages(said)[:2] == [STAGE, "teacher: train"]
+    assert StageStarted(STAGE, 6, "requests") in said
+    assert StageStarted("teacher: train", 18, "requests") in said
+    assert taught.profile is not None
+    assert (taught.profile.requests, len(taught.profile.layers)) == (6, LAYERS)
+    assert min(taught.profile.layers) > 0
+    assert all(request.target >= 0 for request in taught.asked.requests[:6])
+    assert shop.runs.profile(taught.profile.key).layers == taught.profile.layers
+    assert taught.states is not None
+    assert taught.states.shape == (24, LAYERS + 1, 32)
+
+
+def test_a_second_time_nothing_is_asked(
+    shop: Store, ground: Ground, model: EmbeddedBackend
+) -> None:
+    first = taught_by(shop, ground, model)
+    said, again = finished(teach(shop, ground, configured(), model, model, CHOSEN, 24))
+    assert stages(said) == []
+    assert again.asked.requests == first.asked.requests
+    np.testing.assert_array_equal(np.stack(again.asked.scores), np.stack(first.asked.scores))
+    np.testing.assert_array_equal(again.states, first.states)
+    assert again.profile == first.profile
+
+
+def test_more_requests_add_to_what_was_answered(
+    shop: Store, ground: Ground, model: EmbeddedBackend, small_shards: None
+) -> None:
+    few = taught_by(shop, ground, model, configured(fisher_requests=4), count=12)
+    said, more = finished(
+        teach(shop, ground, configured(fisher_requests=4), model, model, CHOSEN, 20)
+    )
+    assert more.asked.requests[:12] == few.asked.requests
+    assert StageStarted("teacher: train", 8, "requests") in said
+    assert STAGE not in stages(said)
+
+
+def some_requests(shop: Store, ground: Ground, model: EmbeddedBackend) -> list[LabelRequest]:
+    asked = taught_by(shop, ground, model).asked.requests
+    return [request for request in asked if request.target >= 0][:6]
+
+
+def test_fisher_gives_the_answers_and_states_of_a_forward_pass(
+    tmp_path: Path, shop: Store, ground: Ground, model: EmbeddedBackend
+) -> None:
+    requests = some_requests(shop, ground, model)
+    kept = {}
+    for name in ("fisher", "forward"):
+        with Store.open(tmp_path / f"{name}.sqlite", tmp_path / name) as store:
+            if name == "fisher":
+                finished(
+                    measure_layers(
+                        store, model, requests, ground.texts, 40.0, category_id=add_shop(store).id
+                    )
+                )
+            else:
+                add_shop(store)
+                list(
+                    label_with_states(
+                        model, requests, ground.texts, store.labels, store.artifacts, stage="x"
+                    )
+                )
+            labels = store.labels.get([request.key for request in requests])
+            kept[name] = labels, states_of(store.artifacts, requests)
+    for request in requests:
+        measured, forward = (kept[name][0][request.key] for name in ("fisher", "forward"))
+        np.testing.assert_allclose(measured.scores, forward.scores, atol=1e-4)
+        assert (measured.tokens, measured.status) == (forward.tokens, "ok")
+    np.testing.assert_allclose(kept["fisher"][1], kept["forward"][1], rtol=2e-3, atol=2e-3)
+
+
+def test_measuring_that_is_stopped_measures_one_shard_again(
+    shop: Store, ground: Ground, model: EmbeddedBackend, small_shards: None
+) -> None:
+    requests = some_requests(shop, ground, model)
+
+    def job(temperature: float = 7.0) -> Generator[Event, None, LayerProfile]:
+        return measure_layers(shop, model, requests, ground.texts, temperature, category_id=1)
+
+    stopped_at(job(), STAGE, 5)
+    said, profile = finished(job())
+    assert StageStarted(STAGE, 2, "requests") in said
+    assert finished(job()) == ([], profile)
+    assert stages(list(job(8.0))) == [STAGE]  # another loss
+    other = [replace(request, target=0 if request.target else 1) for request in requests]
+    moved = measure_layers(shop, model, other, ground.texts, 7.0, category_id=1)
+    assert stages(finished(moved)[0]) == [STAGE]  # another choice
+
+
+def test_states_that_are_gone_are_made_again(
+    shop: Store, ground: Ground, model: EmbeddedBackend
+) -> None:
+    first = taught_by(shop, ground, model)
+    for folder in (shop.artifacts.root / "states").iterdir():
+        shop.artifacts.remove(folder.name)
+    again = taught_by(shop, ground, model)
+    np.testing.assert_array_equal(again.states, first.states)
+    assert again.profile is not None
+    assert first.profile is not None
+    assert again.profile.layers == pytest.approx(first.profile.layers)
+
+
+def test_without_weights_there_are_labels_and_it_is_said(
+    shop: Store, ground: Ground, model: EmbeddedBackend
+) -> None:
+    backend = Counting(model)
+    said, taught = finished(teach(shop, ground, configured(), backend, None, CHOSEN, 24))
+    assert StageSkipped("layer Fisher", "no weights") in said
+    assert (taught.states, taught.profile) == (None, None)
+    assert len(backend.prompts) == 24
+    lesson = distillation(taught, CHOSEN, configured(), observed=10)
+    assert (lesson.states, lesson.layer_weights) == (None, None)
+
+
+def test_other_weights_answer_under_their_own_name(
+    tmp_path: Path, shop: Store, ground: Ground, model: EmbeddedBackend
+) -> None:
+    other = open_llama(save_llama(tmp_path / "other", seed=1))
+    taught = taught_by(shop, ground, model, weights=other)
+    assert taught.profile is not None
+    assert taught.profile.weights == other.describe().key != model.describe().key
+    assert {request.teacher for request in taught.asked.requests} == {model.describe().key}
+    for request, scores, states in zip(
+        taught.asked.requests, taught.asked.scores, taught.states, strict=True
+    ):
+        prompt = ground.texts.prompt(request)
+        np.testing.assert_allclose(
+            scores, model.likelihood(prompt, prompt.candidates).logprobs, atol=1e-4
+        )
+        np.testing.assert_allclose(
+            states, other.states(prompt, range(LAYERS + 1)), rtol=2e-3, atol=2e-3
+        )
+
+
+def test_nobody_measured_means_uniform_layers(
+    shop: Store, ground: Ground, model: EmbeddedBackend
+) -> None:
+    config = configured(fisher_requests=0)
+    taught = taught_by(shop, ground, model, config)
+    assert taught.profile is None
+    lesson = distillation(taught, CHOSEN, config, observed=10)
+    # Three layers for two blocks: the first answers for two of them.
+    np.testing.assert_allclose(lesson.layer_weights, [4 / 3, 2 / 3])
+
+
+def test_too_small_a_catalogue_is_an_error(
+    shop: Store, ground: Ground, model: EmbeddedBackend
+) -> None:
+    with pytest.raises(BadData, match=r"no training request with 308 candidates: its 307 items"):
+        taught_by(shop, ground, model, configured(candidates=308), count=3)
+
+
+def test_letters_teach_where_they_were_chosen_and_declined_ones_do_not(
+    shop: Store, ground: Ground, model: EmbeddedBackend
+) -> None:
+    chosen = replace(CHOSEN, scoring=Scoring("letters+cosine", 1.0, 20, {}))
+    with pytest.raises(TeacherUnfit, match="declined all 24"):
+        taught_by(shop, ground, model, chosen=chosen)
+    asked = shop.labels.requests(1, purpose="train", method="letters")
+    assert len(asked) == 24
+
+
+def test_letters_that_were_declined_leave_out_their_request(
+    shop: Store, ground: Ground, spelling: EmbeddedBackend
+) -> None:
+    letters = replace(CHOSEN, scoring=Scoring("letters", 1.0, 20, {}))
+    whole = taught_by(shop, ground, spelling, chosen=letters)
+    asked = shop.labels.requests(1, purpose="train", method="letters")
+    answers = shop.labels.get([request.key for request in asked])
+    for request, scores in zip(asked, whole.asked.scores, strict=True):
+        np.testing.assert_array_equal(scores, answers[request.key].scores)
+    with Store.open(shop.artifacts.root.parent / "other.sqlite", shop.artifacts.root) as other:
+        add_shop(other)
+        for place in (0, 9):  # one that is measured, one that is not
+            other.labels.add(replace(answers[asked[place].key], status="declined"))
+        said, taught = finished(teach(other, ground, configured(), spelling, spelling, letters, 24))
+    assert Notice("2 training requests were declined: no labels") in said
+    left = [n for n in range(24) if n not in (0, 9)]
+    assert taught.asked.requests == tuple(whole.asked.requests[n] for n in left)
+    assert taught.states is not None
+    assert whole.states is not None
+    np.testing.assert_array_equal(taught.states, whole.states[left])
+
+
+# --- training material
+
+
+def taught(requests: int = 12, *, layers: int = 6, profile: bool = True) -> Taught:
+    rng = np.random.default_rng(0)
+    asked = [
+        LabelRequest(
+            key=f"{n}",
+            category_id=1,
+            purpose="train",
+            user=n,
+            event=n,
+            history=tuple(range(n + 1)),
+            candidates=tuple(range(50 * n, 50 * n + 4)),
+            target=0,
+            teacher="t",
+            method="likelihood",
+        )
+        for n in range(requests)
+    ]
+    importance = tuple(float(v) for v in range(1, layers + 1))
+    measured = LayerProfile("k", 1, "t", "fisher", 4, importance, importance, importance, "a")
+    return Taught(
+        Asked(
+            tuple(asked),
+            tuple(Evidence(0) for _ in asked),
+            tuple(30 * rng.normal(size=4) for _ in asked),
+        ),
+        rng.normal(size=(requests, layers + 1, 8)).astype(np.float32),
+        measured if profile else None,
+    )
+
+
+def test_labels_are_the_scores_at_the_fitted_temperature() -> None:
+    one = taught()
+    lesson = distillation(one, CHOSEN, configured(), observed=12)
+    expected = np.stack([probabilities(scores, 40.0) for scores in one.asked.scores])
+    np.testing.assert_allclose(lesson.labels, expected, rtol=1e-6)
+    np.testing.assert_allclose(lesson.labels.sum(axis=1), 1, rtol=1e-6)
+    for history, candidates, request in zip(
+        lesson.histories, lesson.candidates, one.asked.requests, strict=True
+    ):
+        assert (tuple(history), tuple(candidates)) == (request.history, request.candidates)
+    assert one.states is not None
+    np.testing.assert_array_equal(lesson.states, one.states[:, matched_layers(6, 2)])
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 3])
+@pytest.mark.parametrize("mode", ["fisher", "uniform"])
+def test_layer_weights_sum_to_the_number_of_blocks(blocks: int, mode: str) -> None:
+    config = configured().with_loss(layer_weights=mode)
+    network = replace(config.student.network, blocks=blocks)
+    lesson = distillation(taught(), CHOSEN, config.with_student(network=network), observed=12)
+    assert lesson.layer_weights is not None
+    assert lesson.layer_weights.sum() == pytest.approx(blocks)
+    if mode == "uniform":
+        assert set(lesson.layer_weights.tolist()) == {1.0}
+    elif blocks == 2:
+        np.testing.assert_allclose(lesson.layer_weights, [2 * 6 / 21, 2 * 15 / 21], rtol=1e-6)
+
+
+def test_a_student_deeper_than_the_teacher_is_refused() -> None:
+    config = configured()
+    deep = config.with_student(network=replace(config.student.network, blocks=7))
+    with pytest.raises(BadSetting, match="7 layers"):
+        distillation(taught(), CHOSEN, deep, observed=12)
+
+
+@pytest.mark.parametrize("count", [2, 3, 12, 40])
+def test_permuted_answers_all_go_to_somebody_else(count: int) -> None:
+    one = taught(count)
+    config = configured()
+    told = distillation(one, CHOSEN, config, observed=count)
+    dealt = distillation(one, CHOSEN, config.with_loss(permute_labels=True), observed=count)
+    whose = [
+        next(n for n in range(count) if (told.candidates[n] == row).all())
+        for row in dealt.candidates
+    ]
+    assert sorted(whose) == list(range(count))
+    assert all(n != place for place, n in enumerate(whose))
+    np.testing.assert_array_equal(dealt.labels, told.labels[whose])
+    assert told.states is not None
+    np.testing.assert_array_equal(dealt.states, told.states[whose])
+    for mine, kept in zip(dealt.histories, told.histories, strict=True):
+        np.testing.assert_array_equal(mine, kept)
+    # The marginals: what is said over all requests is what was said.
+    np.testing.assert_array_equal(np.sort(dealt.labels, axis=0), np.sort(told.labels, axis=0))
+    assert dealt.layer_weights == pytest.approx(told.layer_weights)
+    again = distillation(one, CHOSEN, config.with_loss(permute_labels=True), observed=count)
+    np.testing.assert_array_equal(again.candidates, dealt.candidates)
+
+
+def test_one_answer_counts_as_much_as_one_event() -> None:
+    config = configured().with_loss(output=0.8, layer=2.0, task=1.0)
+    lesson = distillation(taught(12), CHOSEN, config, observed=48)
+    assert (lesson.output, lesson.layers, lesson.task) == (0.2, 0.5, 1.0)
+    assert taught_share(5, 0) == 1.0
+
+
+def test_events_are_training_rows_with_a_history(ground: Ground) -> None:
+    assert observed_events(ground) == len(ground.split.events("train"))
+
+
+# --- how many
+
+
+def test_more_minutes_afford_more_and_never_too_few() -> None:
+    config = configured(requests=0)
+    counts = [affordable(replace(config, minutes=m), 0.5) for m in (0.1, 5, 10, 20)]
+    assert counts[0] == FEWEST
+    assert counts == sorted(counts)
+    assert counts[3] - counts[2] == pytest.approx(2 * (counts[2] - counts[1]), abs=2)
+
+
+def test_a_plan_once_made_is_kept_to(shop: Store, ground: Ground, model: EmbeddedBackend) -> None:
+    card = model.describe()
+    config = replace(configured(requests=0), minutes=2)
+    said, first = finished(plan_requests(shop, ground, config, card, 0.5))
+    assert first == affordable(config, 0.5)
+    assert said == [
+        Notice(f"one request takes 0.50 s here: {first} training requests fit into 2 minutes")
+    ]
+    said, again = finished(plan_requests(shop, ground, config, card, 0.01))
+    assert again == first
+    assert said == [Notice(f"{first} training requests, as planned before")]
+    for other in (
+        replace(config, minutes=3),
+        replace(config, seed=1),
+        config.with_teacher(candidates=9),
+        config.with_teacher(history_length=9),
+        config.with_teacher(fisher_requests=0),
+    ):
+        assert finished(plan_requests(shop, ground, other, card, 0.1))[1] != first
+
+
+def test_a_number_that_was_given_is_no_plan(
+    shop: Store, ground: Ground, model: EmbeddedBackend
+) -> None:
+    card = model.describe()
+    assert finished(plan_requests(shop, ground, configured(requests=77), card, 9.0)) == ([], 77)
+    assert finished(plan_requests(shop, ground, configured(requests=0), card, 9.0)) == ([], 500)
