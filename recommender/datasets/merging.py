@@ -14,6 +14,7 @@ from typing import cast
 import numpy as np
 
 from recommender.datasets.collecting import Collector
+from recommender.datasets.ids import PackedIds
 from recommender.datasets.prepare import (
     Columns,
     Mask,
@@ -33,8 +34,8 @@ from storage.records import NO_TIME, ImportData, IntArray, ItemRow
 class Merged:
     """A whole category, sorted, with what became of the rows."""
 
-    user_ids: list[str]
-    item_ids: list[str]
+    user_ids: PackedIds
+    item_ids: PackedIds
     columns: Columns
     timed: bool
     there: int
@@ -92,7 +93,7 @@ def merge(collector: Collector, *, k: int, old_people: int, old_items: int) -> M
         old_items: how many items the Store has.
     """
     columns, timed = collector.columns, bool(collector.timed)
-    users, items = list(collector.users), list(collector.items)
+    users, items = PackedIds(collector.users), PackedIds(collector.items)
     # From here on ids are looked up by number only, and sorting wants the room.
     collector.users.clear()
     collector.items.clear()
@@ -149,7 +150,7 @@ def _hand_down_reviews(columns: Columns, again: Mask) -> None:
             columns.review[first[row]] = columns.review[row]
 
 
-def _renumbered(columns: Columns, name: str, ids: list[str], old: int) -> list[str]:
+def _renumbered(columns: Columns, name: str, ids: PackedIds, old: int) -> PackedIds:
     """Leave out the numbers that no row has, except the old ones; return the ids that are left."""
     values: Numbers = getattr(columns, name)
     used = counts(values, len(ids)) > 0
@@ -158,4 +159,4 @@ def _renumbered(columns: Columns, name: str, ids: list[str], old: int) -> list[s
         return ids
     number = (np.cumsum(used) - 1).astype(values.dtype)
     setattr(columns, name, number[values])
-    return [ids[one] for one in np.flatnonzero(used).tolist()]
+    return PackedIds(ids[one] for one in np.flatnonzero(used).tolist())

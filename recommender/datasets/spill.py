@@ -17,6 +17,7 @@ from typing import overload
 
 import orjson
 
+from recommender.datasets.ids import PackedIds
 from storage.records import ItemRow
 
 _LENGTH_BITS = 24
@@ -80,13 +81,13 @@ class SpilledItems(Sequence[ItemRow]):
     """Items by number, their texts in a spill; an item without a text has only its id.
 
     >>> with Spill() as spill:
-    ...     items = SpilledItems(spill, ["b1", "b2"])
+    ...     items = SpilledItems(spill, PackedIds(["b1", "b2"]))
     ...     items.put(1, ItemRow("b2", "Pen"))
     ...     [item.title for item in items]
     ['', 'Pen']
     """
 
-    def __init__(self, spill: Spill, ids: list[str]) -> None:
+    def __init__(self, spill: Spill, ids: PackedIds) -> None:
         """Hold the ids, which may grow by `put` of the next number."""
         self._spill = spill
         self._ids = ids
