@@ -6,7 +6,7 @@ and purchases are those of the synthetic sample, of fewer people.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
@@ -157,12 +157,17 @@ def finished(job: Generator[Event, None, T]) -> tuple[list[Event], T]:
             return said, stop.value
 
 
-def stopped_at(job: Generator[Event, None, object], stage: str, done: int) -> list[Event]:
-    """Run a job until a stage has got so far, and close it there; return what it said."""
+def stopped(job: Generator[Event, None, object], when: Callable[[Event], bool]) -> list[Event]:
+    """Run a job until it says something, and close it there; return what it said."""
     said: list[Event] = []
     for event in job:
         said.append(event)
-        if isinstance(event, Progress) and (event.stage, event.done) == (stage, done):
+        if when(event):
             job.close()
             return said
-    raise AssertionError(f"{stage!r} never got to {done}")
+    raise AssertionError("the job ended before it was stopped")
+
+
+def stopped_at(job: Generator[Event, None, object], stage: str, done: int) -> list[Event]:
+    """Run a job until a stage has got so far, and close it there; return what it said."""
+    return stopped(job, lambda e: isinstance(e, Progress) and (e.stage, e.done) == (stage, done))

@@ -30,7 +30,7 @@ def configured(**teacher: object) -> DistilConfig:
         "ignore_gate": True,
     }
     network = SASRecConfig(width=16, blocks=2, max_len=20)
-    config = DistilConfig(SHOP, student=TrainConfig(network=network, epochs=2))
+    config = DistilConfig(SHOP, student=TrainConfig(network=network, epochs=2, batch=32))
     return config.with_teacher(**{**small, **teacher})
 
 
