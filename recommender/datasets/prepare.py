@@ -50,7 +50,7 @@ class Columns:
         for field in fields(self):
             column = getattr(self, field.name)
             if column is not None:
-                setattr(self, field.name, column[rows])
+                setattr(self, field.name, _taken(column, rows))
 
 
 def id_hashes(ids: Iterable[str], count: int) -> Hashes:
@@ -243,6 +243,16 @@ def _rows_between(user: Numbers, low: int, high: int) -> npt.NDArray[np.int64]:
     for part in _blocks(len(user)):
         found.append(np.flatnonzero((user[part] >= low) & (user[part] < high)) + part.start)
     return np.concatenate(found)
+
+
+def _taken(column: npt.NDArray[Any], rows: Numbers | Mask) -> npt.NDArray[Any]:
+    """Return `column[rows]`. numpy widens small row numbers first: here, one block at a time."""
+    if rows.dtype == np.bool_:
+        return column[rows]
+    found = np.empty(len(rows), dtype=column.dtype)
+    for part in _blocks(len(rows)):
+        found[part] = column[rows[part]]
+    return found
 
 
 def _blocks(length: int) -> Iterator[slice]:
