@@ -96,7 +96,7 @@ def _fit(
     stage: str,
 ) -> Generator[Event, None, Artifact]:
     """Train, and write the student down; or find it, where it was made of the same before."""
-    found = store.artifacts.find(KIND, inputs)
+    found = store.artifacts.find(KIND, inputs, verify="full")
     if found is not None:
         yield StageSkipped(stage, "trained already")
         return found

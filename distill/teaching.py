@@ -93,10 +93,13 @@ def plan_requests(
         count = affordable(config, seconds)
         with store.artifacts.writing("plan", inputs) as path:
             store.artifacts.write_json(path / "plan.json", {"requests": count, "rate": seconds})
-        yield Notice(
-            f"one request takes {seconds:.2f} s here: {count} training requests fit into "
-            f"{config.minutes:g} minutes"
-        )
+        fit = f"{count} training requests fit into {config.minutes:g} minutes"
+        if count == FEWEST:
+            fit = (
+                f"{config.minutes:g} minutes hardly cover choosing how the teacher scores and "
+                f"judging it; {count} training requests are asked all the same"
+            )
+        yield Notice(f"one request takes {seconds:.2f} s here: {fit}")
         return count
     plan = store.artifacts.read_json(found, "plan.json")
     yield Notice(f"{plan['requests']} training requests, as planned before")

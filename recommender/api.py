@@ -56,6 +56,8 @@ class Recommendation:
     """The answer alone, without loading."""
     notices: tuple[str, ...] = ()
     """What the user should know: items left out, another ranker that stood in."""
+    run: str = ""
+    """Which student answered, by run and name; empty for other rankers."""
 
 
 class Recommender:
@@ -154,7 +156,10 @@ class Recommender:
                 f"{ranking.left_out:,} items are newer than the student and were left out; "
                 f"retrain: recsys distill --category {self.category.name}",
             )
-        return Recommendation(ranking.name, self._titled(ranking), seconds, notices)
+        if not ranking.items:
+            notices += ("nothing is left to recommend: the person has every item it could name",)
+        items = self._titled(ranking)
+        return Recommendation(ranking.name, items, seconds, notices, self._which(by))
 
     def compare(
         self,
@@ -209,6 +214,11 @@ class Recommender:
             )
         return run
 
+    def _which(self, by: str) -> str:
+        kind, _, which = by.partition(":")
+        run = self._student(which) if kind == "student" else None
+        return f"{run.id}, {run.name}" if run else ""
+
     def measured_student(self, which: str = "") -> Run:
         """Return a student's run by id, or the best on validation, never a final one by default.
 
@@ -224,7 +234,14 @@ class Recommender:
         return run
 
     def _open_student(self, run: Run) -> Ranker:
-        path = self.store.artifacts.open(run.artifact).path
+        try:
+            # A student is small: every byte is checked, for a damaged one answers without a word.
+            path = self.store.artifacts.open(run.artifact, verify="full").path
+        except UnknownName as error:
+            raise UnknownName(
+                f"the student of run {run.id!r} is no longer among the artifacts",
+                next_step=f"recsys distill --category {self.category.name} trains it again",
+            ) from error
         return StudentRanker.open(path, catalogue=self.category.items)
 
     def _open_teacher(self, spec: str) -> TeacherRanker:

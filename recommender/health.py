@@ -162,3 +162,9 @@ def _artifacts(store: Store, *, repair: bool) -> Iterator[Check]:
             else:
                 yield Check("artifact", "bad", error.what, "recsys doctor --repair")
     yield Check("artifacts", "good", f"{whole} are whole")
+    there = set(store.artifacts.keys())
+    names = {category.id: category.name for category in store.catalogue.categories()}
+    for run in store.runs.list():
+        if run.artifact and run.artifact not in there:
+            again = f"recsys distill --category {names.get(run.category_id, '')}"
+            yield Check("run", "absent", f"{run.id} has lost its student", again)

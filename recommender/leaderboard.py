@@ -88,7 +88,7 @@ def open_measurable(
         )
     run = store.runs.get(which) if which else _best_measurable(store, category)
     refuse_other_split(run, category, protocol)
-    folder = store.artifacts.open(run.artifact).path
+    folder = store.artifacts.open(run.artifact, verify="full").path
     return StudentRanker.open(folder, catalogue=category.items, name=name)
 
 

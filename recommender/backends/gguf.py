@@ -58,7 +58,8 @@ def _read(place: WeightsPlace) -> tuple[Any, Any]:
     except (OSError, ValueError, KeyError, RuntimeError, NotImplementedError) as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise BadData(
-            f"{place.source!r} cannot be read as GGUF: {reason}", next_step="recsys models list"
+            f"{place.source!r} cannot be read as GGUF: {reason}",
+            next_step="remove the file, then recsys models fetch",
         ) from error
     return model, tokenizer
 

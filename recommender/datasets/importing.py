@@ -124,7 +124,10 @@ def import_source(
             next_step="recsys data import PATH --category ANOTHER_NAME",
         )
     if known is not None and known.synthetic:
-        yield Notice(f"the synthetic sample {category!r} is replaced by real data: {source.format}")
+        yield Notice(
+            f"the synthetic sample {category!r} is being replaced by real data "
+            f"({source.format}), with its runs"
+        )
     with Spill() as spill:
         job = _Import(store, source, category, known, k_core, with_reviews, clock, spill)
         rows = yield from job.read()

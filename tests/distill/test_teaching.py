@@ -383,7 +383,10 @@ def test_a_plan_once_made_is_kept_to(shop: Store, ground: Ground, model: Embedde
     said, first = finished(plan_requests(shop, ground, config, card, 0.5))
     assert first == affordable(config, 0.5)
     assert said == [
-        Notice(f"one request takes 0.50 s here: {first} training requests fit into 2 minutes")
+        Notice(
+            "one request takes 0.50 s here: 2 minutes hardly cover choosing how the teacher scores "
+            f"and judging it; {first} training requests are asked all the same"
+        )
     ]
     said, again = finished(plan_requests(shop, ground, config, card, 0.01))
     assert again == first

@@ -97,6 +97,7 @@ def test_the_best_student_answers_by_default(shop: Recommender) -> None:
     assert [item.rank for item in answer.items] == [1, 2, 3, 4, 5, 6, 7]
     assert answer.items[0].title == shop.store.catalogue.item_titles(1)[expected.items[0]]
     assert (answer.ranker, answer.notices) == ("student", ())
+    assert answer.run == "best-1, distilled"
     assert not set(ids(answer, shop)) & set(history.tolist())
     assert shop.recommend("S003", n=7, by="student:best-1").items == answer.items
 

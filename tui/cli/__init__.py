@@ -16,7 +16,7 @@ from storage.errors import RecsysError
 from tui.cli import data, demo, distill, doctor, evaluate, models, recommend, runs
 from tui.text import plain
 
-STOPPED = "stopped; what was finished is kept, and the same command goes on from there"
+STOPPED = "stopped: finished stages are kept, an unfinished import is not; the same command goes on"
 INTERRUPTED = 130
 """The exit code a shell expects after Ctrl-C."""
 

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 def distill(
     category: options.CategoryName,
     minutes: Annotated[
-        float, typer.Option(min=0, help="Fit the teacher's requests into this time; 0 is no limit.")
+        float, typer.Option(min=0, help="Fit the training requests into this time; 0 is no limit.")
     ] = 0,
     requests: Annotated[
-        int, typer.Option(min=0, help="Teacher requests; 0 is as many as the time allows.")
+        int, typer.Option(min=0, help="Training requests; 0 is as many as the time allows.")
     ] = 0,
     max_users: options.MaxUsers = 0,
     seed: options.Seed = None,

@@ -84,7 +84,8 @@ def show_answers(answers: Sequence[Recommendation], *, json: bool) -> None:
 
 def _show_one(answer: Recommendation) -> None:
     rows: list[list[Cell]] = [[i.rank, i.title or i.id, i.id, i.score] for i in answer.items]
-    title = f"{answer.ranker}, in {duration(answer.seconds)}"
+    who = f"{answer.ranker} ({plain(answer.run)})" if answer.run else answer.ranker
+    title = f"{who}, in {duration(answer.seconds)}"
     show_table(columns(">rank", "title", "id", ">score"), rows, title=title)
 
 

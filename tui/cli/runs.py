@@ -61,7 +61,7 @@ def show(run: RunId, db: options.Db = None, json: options.Json = False) -> None:
     """Show one run: its figures and the settings it was made with."""
     with options.opened(options.settings(db=db)) as store:
         found = store.runs.get(run)
-        measured = store.runs.measurements(run)
+        measured = store.runs.measurements(found.id)
     if json:
         show_json({"run": asdict(found), "measurements": [asdict(m) for m in measured]})
         return
