@@ -17,7 +17,7 @@ import pytest
 pytestmark = pytest.mark.bench
 
 LIMIT = 8 << 30
-PEOPLE = int(os.environ.get("RECSYS_BENCH_PEOPLE", "1600000"))
+PEOPLE = int(os.environ.get("BENCH_PEOPLE", "1600000"))
 """Fewer people make a quick look of it; the items stay."""
 
 ROAD = """

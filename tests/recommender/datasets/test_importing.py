@@ -260,7 +260,7 @@ def test_real_data_replaces_the_sample_and_says_so(
 ) -> None:
     list(import_sample(store))
     done = bring(ratings(tmp_path / "log.csv", "U1,B1,5,1000"), "Electronics")
-    assert any("synthetic sample 'Electronics' is replaced" in text for text in done.notices)
+    assert any("synthetic sample 'Electronics' is being replaced" in text for text in done.notices)
     assert not done.category.synthetic
     assert (done.category.people, done.category.items) == (1, 1)
     with pytest.raises(BadData, match="real data"):
