@@ -6,13 +6,17 @@ items or the Store; what crosses this edge is text and numbers. One file a backe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from storage.errors import BadSetting
 from storage.records import FloatArray
 
-Ability = Literal["likelihood", "letters", "stream", "states", "gradients"]
+Ability = Literal["likelihood", "letters", "text", "json", "similarity", "states", "gradients"]
+
+LEAST = -100.0
+"""The log-probability that stands for none: databases and JSON have no minus infinity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,14 @@ class ModelCard:
     device: str = ""
     begins_with: str = ""
     """The token the tokenizer puts before every text; empty where it puts none."""
+    server: str = ""
+    """Program and version of the server that holds it; empty in this process."""
+    concurrent: bool = False
+    """Whether several requests may be under way at once."""
+    options: str = ""
+    """What besides model and text decides an answer, e.g. 'num_ctx=4096'; part of a label's key."""
+    context: int = 0
+    """How many tokens a prompt may have; 0 where nothing says."""
 
     @property
     def key(self) -> str:
@@ -83,6 +95,25 @@ class Scores:
     """Letters: the probability of everything that is none of the labels."""
     states: FloatArray | None = field(default=None, compare=False)
     """(asked layers, hidden size): the state at the end of the history, where asked."""
+    status: str = ""
+    """What is wrong with the answer where the backend knows: 'truncated', 'wrong_format' …"""
+    details: Mapping[str, object] = field(default_factory=dict)
+    """What else is worth keeping with the answer: raw tokens, counts, the server's version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """Text that a model wrote."""
+
+    text: str
+    seconds: float
+    tokens: int
+    """How many it wrote."""
+    prompt_tokens: int = 0
+    """How many it read; 0 where nobody says."""
+    whole: bool = True
+    """False where it was cut at the limit."""
+    details: Mapping[str, object] = field(default_factory=dict)
 
 
 class Backend(Protocol):
@@ -110,6 +141,64 @@ class Backend(Protocol):
         """Log-probability of each title with no history at all."""
         ...
 
-    def stream(self, text: str, *, limit: int = 200) -> Iterator[str]:
-        """Continue `text` piece by piece, at most `limit` tokens, always the likeliest."""
+    def stream(self, turn: str, *, limit: int = 200) -> Iterator[str]:
+        """Answer what a user says, piece by piece, at most `limit` tokens, always the likeliest.
+
+        Closing the iterator stops the model.
+        """
         ...
+
+    def complete(
+        self, turn: str, *, schema: Mapping[str, object] | None = None, limit: int = 200
+    ) -> Completion:
+        """Answer what a user says; with a JSON schema, by text that the schema allows."""
+        ...
+
+    def similarity(self, prompt: Prompt) -> Scores:
+        """Cosine between the history's texts and each candidate's."""
+        ...
+
+
+class Refusing:
+    """A `Backend` that can do nothing: what a backend lacks, it inherits from here.
+
+    >>> Refusing().score(Prompt(()), "AB")
+    Traceback (most recent call last):
+    ...
+    storage.errors.BadSetting: a model without abilities cannot score letters; ...
+    """
+
+    refuses_as = "a model without abilities"
+    """How a refusal names the backend."""
+
+    def score(self, prompt: Prompt, labels: Sequence[str]) -> Scores:
+        """Refuse."""
+        raise self.refusal("score letters")
+
+    def likelihood(
+        self, prompt: Prompt, titles: Sequence[str], *, states_of: Sequence[int] = ()
+    ) -> Scores:
+        """Refuse."""
+        raise self.refusal("score the likelihood of a given title")
+
+    def unconditional(self, titles: Sequence[str], *, noun: str = "products") -> Scores:
+        """Refuse."""
+        raise self.refusal("score the likelihood of a given title")
+
+    def stream(self, turn: str, *, limit: int = 200) -> Iterator[str]:
+        """Refuse."""
+        raise self.refusal("write text")
+
+    def complete(
+        self, turn: str, *, schema: Mapping[str, object] | None = None, limit: int = 200
+    ) -> Completion:
+        """Refuse."""
+        raise self.refusal("write by a JSON schema" if schema else "write text")
+
+    def similarity(self, prompt: Prompt) -> Scores:
+        """Refuse."""
+        raise self.refusal("compare texts by embeddings")
+
+    def refusal(self, what: str) -> BadSetting:
+        """Return the error that names what cannot be done, and by whom."""
+        return BadSetting(f"{self.refuses_as} cannot {what}", next_step="recsys models list")

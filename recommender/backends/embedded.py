@@ -8,14 +8,14 @@ it computes is stated in `passes`; this module turns text into tokens and answer
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from recommender.backends import ModelCard, Prompt, Scores
+from recommender.backends import Completion, ModelCard, Prompt, Refusing, Scores
 from recommender.backends.gguf import load_gguf
 from recommender.backends.packed import PACK_TOKENS, Pack, pack, packs
 from recommender.backends.passes import (
@@ -50,7 +50,7 @@ UNCONDITIONAL_PACK_TOKENS = 512
 """With hardly any prefix to share, long packs only make attention dearer."""
 
 
-class EmbeddedBackend:
+class EmbeddedBackend(Refusing):
     """A `Backend` over a causal language model in the Llama layout.
 
     It begins a text with the tokens its tokenizer begins one with: Llama 3's puts one,
@@ -61,6 +61,7 @@ class EmbeddedBackend:
         """Wrap a loaded model; `open` is the usual way in."""
         self.model = model
         self.tokenizer = tokenizer
+        self.refuses_as = f"{card.name!r}, in this process,"
         self._card = card
         self._begin = _begin_tokens(tokenizer)
         self._line_cache: dict[str, tuple[int, ...]] = {}
@@ -164,16 +165,19 @@ class EmbeddedBackend:
             pack_hidden(self.model, pack(prefix, [prefix[:1]]))
         return np.asarray(kept.taken().numpy())
 
-    def stream(self, text: str, *, limit: int = 200) -> Iterator[str]:
-        """Continue `text` with the likeliest token, at most `limit` times."""
-        ids = torch.tensor([[*self._begin, *self._tokens(text)]], device=self.model.device)
+    def stream(self, turn: str, *, limit: int = 200) -> Iterator[str]:
+        """Answer a turn with the likeliest token, at most `limit` times.
+
+        The turn stands inside the tokenizer's chat template; a model without one continues it.
+        """
+        ids = torch.tensor([self._turn_tokens(turn)], device=self.model.device)
         made: list[int] = []
         said, cache = "", None
         for _ in range(limit):
             with torch.inference_mode():
                 output = self.model(ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
                 cache, best = output.past_key_values, int(output.logits[0, -1].argmax())
-            if best == self.tokenizer.eos_token_id:
+            if best in self._endings:
                 return
             made.append(best)
             ids = torch.tensor([[best]], device=self.model.device)
@@ -181,6 +185,21 @@ class EmbeddedBackend:
             if not whole.endswith("�"):  # half of a character: wait for the rest
                 yield whole[len(said) :]
                 said = whole
+
+    def complete(
+        self, turn: str, *, schema: Mapping[str, object] | None = None, limit: int = 200
+    ) -> Completion:
+        """Answer a turn in free text; a schema is refused.
+
+        Raises:
+            BadSetting: a schema was given.
+        """
+        if schema is not None:
+            raise self.refusal("write by a JSON schema")
+        started = time.perf_counter()
+        text = "".join(self.stream(turn, limit=limit))
+        made = len(self._tokens(text))
+        return Completion(text, time.perf_counter() - started, made, whole=made < limit)
 
     def prefix_tokens(self, prompt: Prompt, *, bullet: bool = True) -> tuple[list[int], int]:
         """Turn the history into tokens and say how many of its last titles are shown.
@@ -239,6 +258,30 @@ class EmbeddedBackend:
             return [*found[: limit - len(end)], *end]
         return list(found)
 
+    def _turn_tokens(self, turn: str) -> list[int]:
+        """Put a turn's tokens, none of them special, between those of the chat template."""
+        body = self._tokens(turn)
+        if not getattr(self.tokenizer, "chat_template", None):
+            return [*self._begin, *body]
+        mark = "RECSYS-TURN"
+        whole = self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": mark}], tokenize=False, add_generation_prompt=True
+        )
+        before, _, after = whole.partition(mark)
+        encode = self.tokenizer
+        return [
+            *encode(before, add_special_tokens=False)["input_ids"],
+            *body,
+            *encode(after, add_special_tokens=False)["input_ids"],
+        ]
+
+    @property
+    def _endings(self) -> set[int]:
+        """Tokens that end an answer: the tokenizer's, and those the model's settings name."""
+        named = getattr(self.model.generation_config, "eos_token_id", None)
+        several = named if isinstance(named, list) else [named]
+        return {int(t) for t in (self.tokenizer.eos_token_id, *several) if t is not None}
+
     def _label_tokens(self, label: str) -> list[int]:
         forms = (self._tokens(form) for form in (f" {label}", label))
         single = sorted({tokens[0] for tokens in forms if len(tokens) == 1})
@@ -262,7 +305,7 @@ def model_card(
         digest=digest,
         precision=precision,
         source=source,
-        abilities=("likelihood", "letters", "stream", "states", "gradients"),
+        abilities=("likelihood", "letters", "text", "states", "gradients"),
         device=str(model.device),
         begins_with=tokenizer.decode(begin) if begin else "",
     )
