@@ -145,7 +145,7 @@ def _inputs(ground: Ground, arm: Arm) -> dict[str, object]:
         "data": ground.category.digest,
         "split": config.split,
         "min_rating": config.min_rating,
-        "encoder": ground.encoder if config.student.start == "text" else "",
+        "encoder": ground.encoder.name if config.student.start == "text" else "",
         "student": asdict(config.student),
         "seed": config.seed,
         "taught": _digest(arm.distillation),

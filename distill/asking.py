@@ -13,22 +13,53 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from distill.config import LETTERS_MOST, DistilConfig
+from distill.config import DistilConfig
 from distill.ground import Ground, sampler
-from recommender.backends import Backend
+from recommender.answering import IN_ORDERS
+from recommender.backends import ModelCard
 from recommender.calibration import expected_calibration_error, fit_temperature, probabilities
 from recommender.evaluation import Evaluation, evaluate_candidates
 from recommender.events import Event, Notice
-from recommender.labelling import address, label, label_unconditional
+from recommender.evidence import Heard, Listener, Priors, askable, hear, say_lost
+from recommender.letters import MOST
 from recommender.metrics import chance
-from recommender.requests import Question, validation_questions
-from recommender.scoring import Evidence, Scoring, available, choose_scoring, combine
-from recommender.teacher import gather_evidence
+from recommender.requests import Question, question_of, validation_questions
+from recommender.scoring import (
+    METHODS,
+    Evidence,
+    Scoring,
+    available,
+    choose_scoring,
+    combine,
+)
 from storage.errors import BadData, TeacherUnfit
 from storage.records import LabelRequest
-from storage.store import Store
 
 GATE_SCOPE = "gate/candidates"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Asked:
+    """Answered requests with one combined score a candidate."""
+
+    requests: tuple[LabelRequest, ...]
+    evidence: tuple[Evidence, ...]
+    scores: tuple[np.ndarray, ...]
+    heard: tuple[bool, ...]
+    """Whether the teacher had an opinion; where not, all candidates score 0."""
+
+    def only_heard(self) -> tuple[Asked, list[int]]:
+        """Return the requests with an opinion, and their places among all."""
+        kept = [n for n, has in enumerate(self.heard) if has]
+        return (
+            Asked(
+                tuple(self.requests[n] for n in kept),
+                tuple(self.evidence[n] for n in kept),
+                tuple(self.scores[n] for n in kept),
+                (True,) * len(kept),
+            ),
+            kept,
+        )
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -36,10 +67,16 @@ class Chosen:
     """How the teacher's answers are read from here on."""
 
     scoring: Scoring
-    title_temperature: float
-    """τ of the plain likelihood: the loss whose Fisher information is measured."""
+    title_temperature: float | None
+    """τ of the plain likelihood: the loss whose Fisher information is measured. None for a
+    teacher that cannot say how likely a title is."""
     seconds: float
-    """Median time of one answer."""
+    """What one question costs, all of its orders together."""
+    priors: Priors
+    """Letters: what each place gets whoever stands there."""
+    asked: Asked
+    """The slice it was chosen on, scored by the way chosen."""
+    questions: tuple[Question, ...]
     gate: tuple[Question, ...]
     """The slice kept for the gate."""
 
@@ -54,6 +91,7 @@ class Gate:
     """Expected MRR of a random order."""
     standard_error: float
     calibration_error: float
+    asked: Asked
 
     @property
     def passed(self) -> bool:
@@ -61,23 +99,14 @@ class Gate:
         return self.teacher.table["mrr"].value > self.chance + 2 * self.standard_error
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Asked:
-    """Answered requests with one combined score a candidate."""
-
-    requests: tuple[LabelRequest, ...]
-    evidence: tuple[Evidence, ...]
-    scores: tuple[np.ndarray, ...]
-
-
 def choose(
-    store: Store, ground: Ground, config: DistilConfig, backend: Backend
+    listener: Listener, ground: Ground, config: DistilConfig
 ) -> Generator[Event, None, Chosen]:
     """Choose the way of scoring on one slice of validation; keep the other for the gate.
 
     Raises:
         BadData: validation has too few people for two slices.
-        TeacherUnfit: it was to be scored by letters, and declines to name one.
+        TeacherUnfit: it says nothing, or not by the way of scoring that was asked for.
     """
     teacher = config.teacher
     questions, kept = validation_questions(
@@ -92,39 +121,119 @@ def choose(
             f"way of scoring and to judge the teacher on different ones",
             next_step="recsys data stats " + ground.category.name,
         )
-    fixed = teacher.scoring != "auto"
-    requests, evidence = yield from _answers(store, ground, backend, questions, "choose")
-    letters = (not fixed and teacher.candidates <= LETTERS_MOST) or (
-        fixed and teacher.scoring.startswith("letters")
+    methods = methods_of(config, listener.backend.describe())
+    heard = yield from hear(listener, questions, "choose", methods)
+    yield from say_lost(heard)
+    scoring = _choose_scoring(heard, config, listener.orders)
+    plain = [e for e in heard.evidence if e.likelihood is not None]
+    temperature = (
+        fit_temperature(
+            [e.likelihood for e in plain if e.likelihood is not None], [e.target for e in plain]
+        )
+        if plain
+        else None
     )
-    if letters:
-        evidence = yield from with_letters(store, ground, backend, questions, evidence, "choose")
-        declined = sum(e.letters is None for e in evidence)
-        said = f"{declined} of {len(evidence)} questions by letter were declined"
-        if declined and fixed:
-            raise TeacherUnfit(f"{said}: this teacher cannot be scored by {teacher.scoring!r}")
-        if declined:
-            yield Notice(f"{said}: letters are no way of scoring here")
-    scoring = choose_scoring(evidence, (teacher.scoring,) if fixed else ())
-    plain = [e.likelihood for e in evidence if e.likelihood is not None]
-    answered = store.labels.get([r.key for r in requests])
     return Chosen(
         scoring=scoring,
-        title_temperature=fit_temperature(plain, [e.target for e in evidence]),
-        seconds=float(np.median([a.seconds for a in answered.values()])),
+        title_temperature=temperature,
+        seconds=_seconds(listener, heard, scoring),
+        priors=heard.priors,
+        asked=combined(heard, scoring),
+        questions=tuple(questions),
         gate=tuple(kept),
     )
 
 
+def methods_of(config: DistilConfig, card: ModelCard) -> tuple[str, ...]:
+    """Return what a teacher is asked by on the slice that decides.
+
+    A way of scoring that was asked for by name is the only one. 'auto' tries all that the model
+    can but the free guess, which costs a whole answer and has to be asked for.
+
+    Raises:
+        TeacherUnfit: the model can do nothing that is wanted.
+
+    >>> from recommender.backends import example_card
+    >>> methods_of(DistilConfig("Books"), example_card("likelihood", "letters", "text"))
+    ('likelihood', 'letters')
+    """
+    teacher, able = config.teacher, askable(card)
+    if teacher.scoring != "auto":
+        wanted = [METHODS[teacher.scoring.partition("+")[0]]]
+        # The likelihood comes along: it fits the temperature of the loss that is measured.
+        wanted = [*(m for m in ("likelihood",) if m in able and m not in wanted), *wanted]
+    elif teacher.mode == "auto":
+        few = teacher.candidates <= MOST
+        wanted = [m for m in able if m != "generate" and (few or m not in IN_ORDERS)]
+    else:
+        wanted = ["similarity" if teacher.mode == "embedding" else teacher.mode]
+        if wanted == ["ranking"] and "json" in card.abilities:
+            able = (*able, "ranking")
+    lacking = [m for m in wanted if m not in able]
+    if lacking or not wanted:
+        raise TeacherUnfit(
+            f"{card.name!r} cannot be asked by {', '.join(lacking) or 'anything'}: it can by "
+            f"{', '.join(able) or 'nothing'}",
+            next_step="another --teacher-mode, or another --teacher",
+        )
+    return tuple(wanted)
+
+
+def _choose_scoring(heard: Heard, config: DistilConfig, orders: int) -> Scoring:
+    """Choose on this slice; letters keep the prior and the orders they were asked with."""
+    fixed = () if config.teacher.scoring == "auto" else (config.teacher.scoring,)
+    try:
+        scoring = choose_scoring(heard.evidence, fixed)
+    except ValueError as error:
+        said = "; ".join(
+            f"by {method}: " + ", ".join(f"{n} {why}" for why, n in reasons.most_common())
+            for method, reasons in heard.lost.items()
+            if reasons
+        )
+        raise TeacherUnfit(
+            f"the teacher has no opinion on most of {len(heard.requests)} questions ({said})",
+            next_step="another --teacher, or another --teacher-mode",
+        ) from error
+    prior = heard.priors.get(config.teacher.candidates, ())
+    lettered = scoring.method == "letters"
+    return replace(
+        scoring,
+        prior=tuple(prior) if lettered else (),
+        orders=orders if scoring.method in IN_ORDERS else 1,
+    )
+
+
+def _seconds(listener: Listener, heard: Heard, scoring: Scoring) -> float:
+    """Return what a question costs by the way chosen, with so many under way at once."""
+    requests = listener.requests([question_of(r) for r in heard.requests], "choose", scoring.method)
+    answers = listener.store.labels.get([r.key for r in requests])
+    once = float(np.median([a.seconds for a in answers.values()])) if answers else 0.0
+    at_once = max(1, listener.in_flight) if listener.backend.describe().concurrent else 1
+    return max(once * scoring.orders / at_once, 1e-4)
+
+
+def fit_title_temperature(
+    listener: Listener, questions: Sequence[Question]
+) -> Generator[Event, None, float]:
+    """Fit the temperature of the plain likelihood of a model on a slice of validation.
+
+    For weights that are not the teacher's own process: a server cannot say how likely a title
+    is, and the loss whose Fisher information is measured needs to be calibrated all the same.
+    """
+    heard = yield from hear(listener, questions, "choose", ["likelihood"])
+    plain = [e.likelihood for e in heard.evidence if e.likelihood is not None]
+    return fit_temperature(plain, [e.target for e in heard.evidence])
+
+
 def judge(
-    store: Store, ground: Ground, config: DistilConfig, backend: Backend, chosen: Chosen
+    listener: Listener, ground: Ground, config: DistilConfig, chosen: Chosen
 ) -> Generator[Event, None, Gate]:
     """Measure the teacher on the gate's slice, beside popularity and item-kNN.
 
     Raises:
         TeacherUnfit: it is not above chance by two standard errors, and nobody overrode it.
     """
-    asked = yield from ask(store, ground, backend, chosen.gate, chosen.scoring, "gate")
+    asked = yield from ask(listener, chosen.gate, chosen, "gate")
     targets = [e.target for e in asked.evidence]
     users = np.array([r.user for r in asked.requests], dtype=np.int64)
     histories = [np.array(r.history, dtype=np.int64) for r in asked.requests]
@@ -152,6 +261,7 @@ def judge(
         calibration_error=expected_calibration_error(
             [probabilities(s, chosen.scoring.temperature) for s in asked.scores], targets
         ),
+        asked=asked,
     )
     if not gate.passed and not config.teacher.ignore_gate:
         raise TeacherUnfit(refusal(gate), next_step="recsys distill --ignore-gate to go on anyway")
@@ -172,93 +282,29 @@ def refusal(gate: Gate) -> str:
 
 
 def ask(
-    store: Store,
-    ground: Ground,
-    backend: Backend,
-    questions: Sequence[Question],
-    scoring: Scoring,
-    purpose: str,
+    listener: Listener, questions: Sequence[Question], chosen: Chosen, purpose: str
 ) -> Generator[Event, None, Asked]:
     """Ask questions by the way chosen, and combine the answers to one score a candidate."""
-    requests, evidence = yield from _answers(store, ground, backend, questions, purpose)
-    if scoring.way.startswith("letters"):
-        evidence = yield from with_letters(store, ground, backend, questions, evidence, purpose)
-    return combined(requests, evidence, scoring)
+    heard = yield from hear(
+        listener, questions, purpose, [chosen.scoring.method], priors=chosen.priors
+    )
+    yield from say_lost(heard)
+    return combined(heard, chosen.scoring)
 
 
-def combined(
-    requests: Sequence[LabelRequest], evidence: Sequence[Evidence], scoring: Scoring
-) -> Asked:
+def combined(heard: Heard, scoring: Scoring) -> Asked:
     """Combine the evidence of each request by the way chosen.
 
     A declined answer is no opinion: all candidates score 0, which is the last rank.
     """
+    has = [scoring.way in available(e) for e in heard.evidence]
     scores = [
-        combine(scoring.way, e) if scoring.way in available(e) else np.zeros(len(r.candidates))
-        for r, e in zip(requests, evidence, strict=True)
+        combine(scoring.way, e) if known else np.zeros(len(r.candidates))
+        for r, e, known in zip(heard.requests, heard.evidence, has, strict=True)
     ]
-    return Asked(requests=tuple(requests), evidence=tuple(evidence), scores=tuple(scores))
-
-
-def _answers(
-    store: Store,
-    ground: Ground,
-    backend: Backend,
-    questions: Sequence[Question],
-    purpose: str,
-) -> Generator[Event, None, tuple[list[LabelRequest], list[Evidence]]]:
-    requests = address(
-        questions,
-        ground.texts,
-        category_id=ground.category.id,
-        purpose=purpose,
-        teacher=backend.describe().key,
+    return Asked(
+        requests=heard.requests,
+        evidence=heard.evidence,
+        scores=tuple(scores),
+        heard=tuple(has),
     )
-    yield from label(backend, requests, ground.texts, store.labels, stage=f"teacher: {purpose}")
-    evidence = yield from evidence_of(store, ground, backend, requests)
-    return requests, evidence
-
-
-def evidence_of(
-    store: Store, ground: Ground, backend: Backend, requests: Sequence[LabelRequest]
-) -> Generator[Event, None, list[Evidence]]:
-    """Return the evidence of answered requests, asking for titles by themselves as needed."""
-    items = sorted({item for request in requests for item in request.candidates})
-    category_id, teacher = ground.category.id, backend.describe().key
-    yield from label_unconditional(
-        backend, items, ground.texts, store.labels, category_id=category_id
-    )
-    return gather_evidence(
-        requests,
-        store.labels.get([request.key for request in requests]),
-        store.labels.unconditional(teacher, category_id, items),
-        ground.vectors,
-        ground.texts.history_length,
-    )
-
-
-def with_letters(
-    store: Store,
-    ground: Ground,
-    backend: Backend,
-    questions: Sequence[Question],
-    evidence: Sequence[Evidence],
-    purpose: str,
-) -> Generator[Event, None, list[Evidence]]:
-    """Ask the same questions by letters; where one was declined, `letters` stays empty."""
-    requests = address(
-        questions,
-        ground.texts,
-        category_id=ground.category.id,
-        purpose=purpose,
-        teacher=backend.describe().key,
-        method="letters",
-    )
-    stage = f"teacher: {purpose}, by letters"
-    yield from label(backend, requests, ground.texts, store.labels, stage=stage)
-    answers = store.labels.get([request.key for request in requests])
-    scores = [
-        np.array(answer.scores) if answer.status == "ok" else None
-        for answer in (answers[request.key] for request in requests)
-    ]
-    return [replace(e, letters=s) for e, s in zip(evidence, scores, strict=True)]

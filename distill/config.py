@@ -7,13 +7,15 @@ from typing import Any, Literal
 
 from distill.training import TrainConfig
 from recommender.candidates import Mix
+from recommender.config import TeacherMode
+from recommender.letters import MOST
 from recommender.scoring import WAYS
 from storage.errors import BadSetting
 
 SplitKind = Literal["temporal", "leave-last-out"]
 
-LETTERS_MOST = 20
-"""More candidates than this are not lettered: too few letters come back."""
+ORDERS_ON_SERVERS = 4
+"""Rotations that letters are asked in, where nothing else is said and a server answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +23,20 @@ class TeacherConfig:
     """Who is asked, what it is shown, and how often."""
 
     spec: str = "embedded"
-    """Name, directory, GGUF file or hub id."""
+    """Name, directory, GGUF file, hub id, or a model of the Ollama server."""
+    others: tuple[str, ...] = ()
+    """More teachers, asked the same; their labels are kept apart and fused."""
+    mode: TeacherMode = "auto"
+    """How it is asked; 'auto' by all it can do, and the best on validation is kept."""
     weights: str = ""
-    """Where Fisher and hidden states come from; empty means the teacher's own weights."""
+    """Where Fisher and hidden states come from; empty means the teacher's own weights, 'none'
+    learns from labels alone."""
+    orders: int = 0
+    """Rotations that letters are asked in; 0 is 4 on a server, 1 in this process."""
+    in_flight: int = 0
+    """Questions under way at once on each server; 0 finds out how many pay."""
+    item_fields: tuple[str, ...] = ()
+    """What prompts show of an item beside its title."""
     device: str = "auto"
     precision: str = "auto"
     scoring: str = "auto"
@@ -131,9 +144,10 @@ def check(config: DistilConfig) -> None:
         raise BadSetting(
             f"no way of scoring {teacher.scoring!r}: 'auto' or one of {', '.join(WAYS)}"
         )
-    if teacher.scoring.startswith("letters") and teacher.candidates > LETTERS_MOST:
+    lettered = teacher.scoring.startswith("letters") or teacher.mode in ("letters", "ranking")
+    if lettered and teacher.candidates > MOST:
         raise BadSetting(
-            f"{teacher.candidates} candidates are too many for letters: at most {LETTERS_MOST}"
+            f"{teacher.candidates} candidates are too many for letters: at most {MOST}"
         )
     if teacher.history_length < 1:
         raise BadSetting("the prompt must show at least one item of the history")

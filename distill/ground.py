@@ -6,18 +6,18 @@ the vectors are not in the artifacts yet.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 from distill.config import DistilConfig
+from recommender.answering import Texts
 from recommender.baselines import ItemKNN, Popularity
 from recommender.candidates import CandidateSampler, TextNeighbours
 from recommender.embeddings import TextEncoder, title_vectors
 from recommender.events import Event, Notice
-from recommender.labelling import Texts
 from recommender.ranking import CatalogueRanker
 from recommender.splits import Split, leave_last_out, positives, temporal_split
-from recommender.wording import texts_of
+from recommender.wording import shown_texts, texts_of
 from storage.errors import BadData
 from storage.records import Category, FloatArray
 from storage.store import Store
@@ -32,8 +32,10 @@ class Ground:
     texts: Texts
     vectors: FloatArray
     """(items, width), unit length: title vectors."""
-    encoder: str
-    """Name and digest of what made the vectors."""
+    encoder: TextEncoder
+    """What made the vectors."""
+    titles: Sequence[str]
+    """One an item, and nothing beside: what the vectors are of."""
     popularity: Popularity
     knn: ItemKNN
 
@@ -67,14 +69,16 @@ def prepare(
             next_step="recsys data import a longer log, or recsys data sample",
         )
     titles = store.catalogue.item_titles(category.id)
+    shown = shown_texts(store, category, config.teacher.item_fields)
     vectors = yield from title_vectors(titles, encoder, store.artifacts)
     train_items, offsets = split.train_sequences()
     return Ground(
         category=category,
         split=split,
-        texts=texts_of(category, titles, config.teacher.history_length),
+        texts=texts_of(category, shown, config.teacher.history_length),
         vectors=vectors,
-        encoder=encoder.name,
+        encoder=encoder,
+        titles=titles,
         popularity=Popularity.fit(train_items, log.items),
         knn=ItemKNN.fit(train_items, offsets, log.items),
     )

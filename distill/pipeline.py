@@ -9,21 +9,16 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 
-import torch
-
 from distill.arms import Arm, TrainedArm, train_arm, train_final
-from distill.asking import Chosen, Gate, choose, judge
 from distill.config import DistilConfig, check
-from distill.ground import Ground, prepare
+from distill.consulting import Consulted, consult
+from distill.ground import Ground
 from distill.register import Entry, register, report
-from distill.teaching import Taught, distillation, observed_events, plan_requests, teach
-from recommender.backends import ModelCard
-from recommender.backends.embedded import EmbeddedBackend
+from distill.teaching import distillation, observed_events
 from recommender.config import Settings, resolve
-from recommender.embeddings import TextEncoder, embedded_encoder
+from recommender.embeddings import TextEncoder
 from recommender.evaluation import Evaluation, EvaluationFinished, evaluate_steps
-from recommender.events import Event, Notice
-from recommender.models import resolve_model
+from recommender.events import Event
 from recommender.ranking import CatalogueRanker
 from storage.records import Category, Measurement
 from storage.store import Store
@@ -85,43 +80,10 @@ def run(
     """Go down the road with an open Store; `encoder` makes vectors of titles, as in `distil`."""
     said = yield from consult(store, config, settings, encoder=encoder)
     observed = observed_events(said.ground)
-    lesson = distillation(said.taught, said.chosen, config, observed=observed)
+    lesson = distillation(said.taught, config, observed=observed)
     undistilled = yield from train_arm(store, said.ground, Arm(UNDISTILLED, config, None))
     distilled = yield from train_arm(store, said.ground, Arm(DISTILLED, config, lesson))
     yield from conclude(store, config, said, undistilled, distilled)
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Consulted:
-    """Everything before the first student: the data, and what the teacher said of it."""
-
-    ground: Ground
-    card: ModelCard
-    chosen: Chosen
-    gate: Gate
-    taught: Taught
-
-
-def consult(
-    store: Store, config: DistilConfig, settings: Settings, *, encoder: TextEncoder | None = None
-) -> Generator[Event, None, Consulted]:
-    """Prepare the data, choose how the teacher scores, judge it, and let it teach."""
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
-    encoder = encoder or embedded_encoder(settings.models)
-    ground = yield from prepare(store, config, encoder)
-    backend = open_teacher(store, config, settings)
-    card = backend.describe()
-    yield Notice(describe(card))
-    chosen = yield from choose(store, ground, config, backend)
-    yield Notice(how_chosen(chosen))
-    gate = yield from judge(store, ground, config, backend, chosen)
-    count = yield from plan_requests(store, ground, config, card, chosen.seconds)
-    weights = open_weights(store, config, settings, backend)
-    if weights is not backend and weights is not None:
-        yield Notice(f"layers are those of another build: {weights.describe().key}")
-    taught = yield from teach(store, ground, config, backend, weights, chosen, count)
-    return Consulted(ground, card, chosen, gate, taught)
 
 
 def conclude(
@@ -132,13 +94,7 @@ def conclude(
     distilled: TrainedArm,
 ) -> Generator[Event, None, None]:
     """Measure everything on test, register it, and say what came of it."""
-    ground, card, chosen, gate, taught = (
-        said.ground,
-        said.card,
-        said.chosen,
-        said.gate,
-        said.taught,
-    )
+    ground = said.ground
     entries = []
     for arm in (distilled, undistilled):
         measured = yield from measure(arm.ranker(ground.split.log.items), ground, config)
@@ -146,7 +102,7 @@ def conclude(
     for baseline in (ground.popularity, ground.knn):
         measured = yield from measure(baseline, ground, config)
         entries.append(Entry(baseline.name, "baseline", measured, None))
-    runs = register(store, ground, config, card, chosen, gate, taught, entries)
+    runs = register(store, config, said, entries)
     if config.final:
         final = yield from train_final(store, ground, distilled.arm, distilled.epochs)
         store.runs.add(replace(runs[0], id=f"{runs[0].id}-final", artifact=final.key, final=True))
@@ -157,7 +113,7 @@ def conclude(
         run=runs[0].id,
         rows=tuple((run.name, tuple(store.runs.measurements(run.id))) for run in runs),
         layer_weights=tuple(float(w) for w in weights),
-        summary=tuple(report(ground, config, card, chosen, gate, taught, entries)),
+        summary=tuple(report(config, said, entries)),
     )
 
 
@@ -178,47 +134,3 @@ def measure(
             return event.evaluation
         yield event
     raise AssertionError("an evaluation ended without a result")
-
-
-def open_teacher(store: Store, config: DistilConfig, settings: Settings) -> EmbeddedBackend:
-    """Open the teacher in this process."""
-    teacher = config.teacher
-    return EmbeddedBackend.open(
-        resolve_model(settings.models, teacher.spec),
-        artifacts=store.artifacts,
-        device=teacher.device,
-        precision=teacher.precision,
-    )
-
-
-def open_weights(
-    store: Store, config: DistilConfig, settings: Settings, backend: EmbeddedBackend
-) -> EmbeddedBackend | None:
-    """Open what Fisher and hidden states come from: the teacher itself, unless told otherwise."""
-    spec = config.teacher.weights
-    if not spec or spec == config.teacher.spec:
-        return backend
-    if spec == "none":
-        return None
-    return open_teacher(store, config.with_teacher(spec=spec), settings)
-
-
-def describe(card: ModelCard) -> str:
-    """Say in one line who the teacher is.
-
-    >>> describe(ModelCard("smol", "llama", 30, 576, 134_515_008, "sha256:ab", "float32", "x"))
-    'teacher smol: llama, 30 layers, 134.5 M parameters, float32, on cpu'
-    """
-    return (
-        f"teacher {card.name}: {card.family}, {card.layers} layers, "
-        f"{card.parameters / 1e6:.1f} M parameters, {card.precision}, on {card.device or 'cpu'}"
-    )
-
-
-def how_chosen(chosen: Chosen) -> str:
-    """Say in one line how the teacher's answers are scored, and what the other ways reached."""
-    ways = ", ".join(f"{way} {mrr:.3f}" for way, (mrr, _) in chosen.scoring.table.items())
-    return (
-        f"scoring by {chosen.scoring.way} at temperature {chosen.scoring.temperature:.2f}, chosen "
-        f"on {chosen.scoring.requests} validation requests (MRR: {ways})"
-    )

@@ -13,12 +13,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from distill.arms import TrainedArm
-from distill.asking import Chosen, Gate
 from distill.config import DistilConfig
+from distill.consulting import Consultant, Consulted, how_fused
 from distill.ground import Ground
-from distill.teaching import Taught
-from recommender.backends import ModelCard
 from recommender.evaluation import Evaluation
+from recommender.scoring import Scoring
 from recommender.significance import Interval, paired_interval
 from storage.records import Run
 from storage.store import Store
@@ -39,78 +38,99 @@ class Entry:
 
 def register(
     store: Store,
-    ground: Ground,
     config: DistilConfig,
-    card: ModelCard,
-    chosen: Chosen,
-    gate: Gate,
-    taught: Taught,
+    said: Consulted,
     entries: Sequence[Entry],
     *,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> list[Run]:
     """Keep one run a ranker with its figures; the same distillation again changes nothing.
 
-    Returns the runs in the order of the entries, then the teacher's, whose figures are those
+    Returns the runs in the order of the entries, then the teachers', whose figures are those
     of the gate.
     """
+    ground, taught = said.ground, said.taught
     details = {
         **config.as_dict(),
-        "model": card.key,
-        "scoring": {"way": chosen.scoring.way, "temperature": chosen.scoring.temperature},
+        "model": said.card.key,
+        "scoring": _scoring(said.chosen.scoring),
         "requests": len(taught.asked.requests),
         "profile": taught.profile.key if taught.profile else "",
         "data": ground.category.digest,
         "synthetic": ground.category.synthetic,
     }
-    runs = []
-    measured = [(e.name, e.kind, e.evaluation, e.trained) for e in entries]
-    measured.append((f"teacher {card.name}", "teacher", gate.teacher, None))
-    for name, kind, evaluation, trained in measured:
-        artifact = trained.artifact.key if trained else ""
-        run = Run(
-            id=_run_id(ground, name, details, artifact),
-            category_id=ground.category.id,
-            kind=kind,
-            name=name,
-            seed=config.seed,
-            config=details,
-            status="done",
-            created_at=now().isoformat(timespec="seconds"),
-            artifact=artifact,
-            selection=trained.best if trained else None,
+    if said.fusion is not None:
+        names = [one.card.key for one in said.teachers]
+        details["fusion"] = dict(zip(names, said.fusion.shares, strict=True))
+    made = [_Made(e.name, e.kind, e.evaluation, e.trained, details) for e in entries]
+    made += [
+        _Made(
+            f"teacher {one.card.name}",
+            "teacher",
+            one.gate.teacher,
+            None,
+            {**details, "model": one.card.key, "scoring": _scoring(one.chosen.scoring)},
+            one.gate.others,
         )
-        runs.append(run)
-        if store.runs.measurements(run.id):
-            continue
-        rows = _keep_rows(store, run, evaluation)
-        figures = list(evaluation.measurements(run.id, rows))
-        for other in gate.others if kind == "teacher" else ():
-            beside = other.measurements(run.id, _keep_rows(store, run, other))
-            figures += [replace(m, scope=f"{other.scope}/{other.name}") for m in beside]
-        store.runs.add(run)
-        # In one transaction: a run has all of its figures, or is registered again.
-        store.runs.add_measurements(figures)
-    return runs
+        for one in said.teachers
+    ]
+    return [_keep(store, ground, config, one, now()) for one in made]
 
 
-def report(
-    ground: Ground,
-    config: DistilConfig,
-    card: ModelCard,
-    chosen: Chosen,
-    gate: Gate,
-    taught: Taught,
-    entries: Sequence[Entry],
-) -> Iterator[str]:
-    """Say, line by line, what was measured: the gate, the layers, the difference, the sizes."""
-    people = len(set(gate.teacher.users.tolist()))
-    beside = ", ".join(f"{e.name} {e.table['mrr'].value:.3f}" for e in gate.others)
-    yield (
-        f"gate: teacher MRR {shown(gate.teacher.table['mrr'])} on {len(gate.teacher.ranks)} "
-        f"validation requests of {people} people with {config.teacher.candidates} candidates "
-        f"({beside}, chance {gate.chance:.3f}); calibration error {gate.calibration_error:.3f}"
+@dataclass(frozen=True, eq=False, slots=True)
+class _Made:
+    """What becomes a run."""
+
+    name: str
+    kind: str
+    evaluation: Evaluation
+    trained: TrainedArm | None
+    details: Mapping[str, object]
+    beside: Sequence[Evaluation] = ()
+
+
+def _keep(store: Store, ground: Ground, config: DistilConfig, one: _Made, now: datetime) -> Run:
+    artifact = one.trained.artifact.key if one.trained else ""
+    run = Run(
+        id=_run_id(ground, one.name, one.details, artifact),
+        category_id=ground.category.id,
+        kind=one.kind,
+        name=one.name,
+        seed=config.seed,
+        config=one.details,
+        status="done",
+        created_at=now.isoformat(timespec="seconds"),
+        artifact=artifact,
+        selection=one.trained.best if one.trained else None,
     )
+    if store.runs.measurements(run.id):
+        return run
+    rows = _keep_rows(store, run, one.evaluation)
+    figures = list(one.evaluation.measurements(run.id, rows))
+    for other in one.beside:
+        beside = other.measurements(run.id, _keep_rows(store, run, other))
+        figures += [replace(m, scope=f"{other.scope}/{other.name}") for m in beside]
+    store.runs.add(run)
+    # In one transaction: a run has all of its figures, or is registered again.
+    store.runs.add_measurements(figures)
+    return run
+
+
+def _scoring(scoring: Scoring) -> dict[str, object]:
+    """Return what a live answer of the same teacher needs to be scored alike."""
+    found: dict[str, object] = {"way": scoring.way, "temperature": scoring.temperature}
+    if scoring.orders > 1:
+        found |= {"orders": scoring.orders, "prior": list(scoring.prior)}
+    return found
+
+
+def report(config: DistilConfig, said: Consulted, entries: Sequence[Entry]) -> Iterator[str]:
+    """Say, line by line, what was measured: the gate, the layers, the difference, the sizes."""
+    for one in said.teachers:
+        yield _gate_line(config, one)
+    if said.fusion is not None:
+        yield how_fused(said.teachers, said.fusion)
+    taught = said.taught
     if taught.profile is not None:
         ratio = taught.profile.details
         yield (
@@ -129,8 +149,19 @@ def report(
         )
     if len(students) >= 2:
         yield verdict(students[0].evaluation, students[1].evaluation, config.seed)
-    if ground.category.synthetic:
+    if said.ground.category.synthetic:
         yield "these are figures of a synthetic sample, and no results"
+
+
+def _gate_line(config: DistilConfig, one: Consultant) -> str:
+    gate = one.gate
+    people = len(set(gate.teacher.users.tolist()))
+    beside = ", ".join(f"{e.name} {e.table['mrr'].value:.3f}" for e in gate.others)
+    return (
+        f"gate: teacher MRR {shown(gate.teacher.table['mrr'])} on {len(gate.teacher.ranks)} "
+        f"validation requests of {people} people with {config.teacher.candidates} candidates "
+        f"({beside}, chance {gate.chance:.3f}); calibration error {gate.calibration_error:.3f}"
+    )
 
 
 def verdict(distilled: Evaluation, undistilled: Evaluation, seed: int) -> str:

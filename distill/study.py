@@ -15,7 +15,8 @@ import numpy as np
 from distill.arms import Arm, train_arm
 from distill.asking import Chosen, Gate
 from distill.config import DistilConfig, check
-from distill.pipeline import Consulted, consult, measure
+from distill.consulting import Consulted, consult
+from distill.pipeline import measure
 from distill.teaching import Taught, distillation, observed_events
 from recommender.config import Settings
 from recommender.evaluation import Evaluation
@@ -122,7 +123,7 @@ def arm_of(name: str, config: DistilConfig, said: Consulted) -> Arm:
     if name == PERMUTED:
         config = config.with_loss(permute_labels=True)
     observed = observed_events(said.ground)
-    return Arm(name, config, distillation(said.taught, said.chosen, config, observed=observed))
+    return Arm(name, config, distillation(said.taught, config, observed=observed))
 
 
 def _row(name: str, evaluations: Sequence[Evaluation], best: Sequence[float]) -> Row:

@@ -7,25 +7,25 @@ request, the teacher's states at the matched layers, and one weight a layer.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
 
-from distill.asking import Asked, Chosen, combined, evidence_of, with_letters
+from distill.asking import Asked, Chosen, ask, fit_title_temperature
 from distill.config import DistilConfig
 from distill.data import Distillation
 from distill.ground import Ground, sampler
 from distill.matches import matched_layers
 from distill.measuring import measure_layers
 from distill.weights import layer_weights
-from recommender.backends import Backend, ModelCard
+from recommender.backends import ModelCard
 from recommender.backends.embedded import EmbeddedBackend
 from recommender.calibration import probabilities
 from recommender.events import Event, Notice, StageSkipped
-from recommender.labelling import address, label, label_with_states, states_of
+from recommender.evidence import Listener
+from recommender.labelling import label_with_states, states_of
 from recommender.requests import Question, training_questions
-from recommender.scoring import available
 from storage.errors import BadData, TeacherUnfit
 from storage.records import FloatArray, LabelRequest, LayerProfile
 from storage.store import Store
@@ -49,6 +49,8 @@ class Taught:
     """(requests, layers + 1, width) at the end of the history, float32; None without weights."""
     profile: LayerProfile | None
     """None where nobody asked for it."""
+    temperature: float
+    """What makes the scores a distribution."""
 
 
 def affordable(config: DistilConfig, seconds: float) -> int:
@@ -107,23 +109,53 @@ def plan_requests(
 
 
 def teach(
-    store: Store,
+    listener: Listener,
     ground: Ground,
     config: DistilConfig,
-    backend: Backend,
     weights: EmbeddedBackend | None,
     chosen: Chosen,
     count: int,
+    *,
+    quiet: bool = False,
 ) -> Generator[Event, None, Taught]:
     """Ask the training requests; look into `weights` while the same questions pass through.
 
     Where teacher and weights are one model, one pass gives labels, states and Fisher. Where
     they are two, the weights answer the same questions for themselves, under their own name.
-    Without weights there are labels only.
+    Without weights there are labels only, which is said unless `quiet`.
 
     Raises:
         BadData: no request has as many candidates as are asked for.
-        TeacherUnfit: every question by letter was declined.
+        TeacherUnfit: the teacher has no opinion on any of them.
+    """
+    kept = training_slice(ground, config, count, measured=weights is not None)
+    states, profile = None, None
+    if weights is None:
+        if not quiet:
+            yield StageSkipped("layer Fisher", "no weights")
+    else:
+        inside = replace(listener, backend=weights, orders=1)
+        states, profile = yield from _look_inside(inside, ground, config, weights, chosen, kept)
+    asked, places = (yield from ask(listener, kept, chosen, "train")).only_heard()
+    if not places:
+        raise TeacherUnfit(f"the teacher has no opinion on any of {len(kept)} training requests")
+    temperature = chosen.scoring.temperature
+    return Taught(asked, states if states is None else states[places], profile, temperature)
+
+
+def training_slice(
+    ground: Ground, config: DistilConfig, count: int, *, measured: bool
+) -> list[Question]:
+    """Return the training questions in the order they are asked.
+
+    Args:
+        ground: the data.
+        config: the seed, the candidates, how many are open.
+        count: how many at most.
+        measured: put those first whose gradient will be measured.
+
+    Raises:
+        BadData: no request has as many candidates as are asked for.
     """
     questions = training_questions(
         ground.split,
@@ -138,50 +170,33 @@ def teach(
             f"candidates: its {ground.category.items} items are too few",
             next_step="ask with fewer: RECSYS_CANDIDATES=5 recsys distill",
         )
-    kept = _measured_first(kept, config.teacher.fisher_requests if weights else 0)
-    requests = _address(ground, kept, backend)
-    if weights is None:
-        yield StageSkipped("layer Fisher", "no weights")
-        stage = "teacher: train"
-        yield from label(backend, requests, ground.texts, store.labels, stage=stage)
-        states, profile = None, None
-    else:
-        if weights is not backend:
-            stage = "teacher: train"
-            yield from label(backend, requests, ground.texts, store.labels, stage=stage)
-        states, profile = yield from _look_inside(store, ground, config, weights, chosen, kept)
-    evidence = yield from evidence_of(store, ground, backend, requests)
-    if chosen.scoring.way.startswith("letters"):
-        evidence = yield from with_letters(store, ground, backend, kept, evidence, "train")
-    heard = [n for n, e in enumerate(evidence) if chosen.scoring.way in available(e)]
-    if not heard:
-        raise TeacherUnfit(f"the teacher declined all {len(evidence)} training requests")
-    if len(heard) < len(evidence):
-        yield Notice(f"{len(evidence) - len(heard)} training requests were declined: no labels")
-    requests, evidence = [requests[n] for n in heard], [evidence[n] for n in heard]
-    states = states if states is None else states[heard]
-    return Taught(combined(requests, evidence, chosen.scoring), states, profile)
+    return _measured_first(kept, config.teacher.fisher_requests if measured else 0)
 
 
 def _look_inside(
-    store: Store,
+    inside: Listener,
     ground: Ground,
     config: DistilConfig,
     weights: EmbeddedBackend,
     chosen: Chosen,
     questions: Sequence[Question],
 ) -> Generator[Event, None, tuple[FloatArray, LayerProfile | None]]:
-    requests = _address(ground, questions, weights)
+    """Pass the questions through the weights: states of all, Fisher of the first."""
+    requests = inside.requests(questions, "train", "likelihood")
+    store = inside.store
     first = sum(1 for r in requests[: config.teacher.fisher_requests] if r.target >= 0)
     measured, rest = requests[:first], requests[first:]
     profile: LayerProfile | None = None
     if measured:
+        temperature = chosen.title_temperature
+        if temperature is None:
+            temperature = yield from fit_title_temperature(inside, chosen.questions)
         profile = yield from measure_layers(
             store,
             weights,
             measured,
             ground.texts,
-            chosen.title_temperature,
+            temperature,
             category_id=ground.category.id,
             seed=config.seed,
         )
@@ -199,19 +214,7 @@ def _measured_first(questions: Sequence[Question], most: int) -> list[Question]:
     return [*first, *(q for q in questions if id(q) not in chosen)]
 
 
-def _address(ground: Ground, questions: Sequence[Question], backend: Backend) -> list[LabelRequest]:
-    return address(
-        questions,
-        ground.texts,
-        category_id=ground.category.id,
-        purpose="train",
-        teacher=backend.describe().key,
-    )
-
-
-def distillation(
-    taught: Taught, chosen: Chosen, config: DistilConfig, *, observed: int
-) -> Distillation:
+def distillation(taught: Taught, config: DistilConfig, *, observed: int) -> Distillation:
     """Make training material of the answers; `permute_labels` deals them to wrong requests.
 
     `observed` is how many events people left to learn from: see `taught_share`.
@@ -226,7 +229,7 @@ def distillation(
         # One cycle through all of them in random order: nobody keeps their own.
         order = np.random.default_rng([config.seed, 7]).permutation(len(requests))
         dealt[order] = np.roll(order, 1)
-    labels = np.stack([probabilities(s, chosen.scoring.temperature) for s in taught.asked.scores])
+    labels = np.stack([probabilities(s, taught.temperature) for s in taught.asked.scores])
     states, weights = None, None
     student_layers = config.student.network.blocks
     if taught.states is not None:

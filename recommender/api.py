@@ -43,6 +43,8 @@ class Recommended:
     id: str
     title: str
     score: float
+    tied: bool = False
+    """Not told apart from the item above: their difference is below the teacher's own noise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,7 @@ class Recommender:
         started = time.perf_counter()
         ranking = ranker.rank(past, n=n)
         seconds = time.perf_counter() - started
-        notices += told
+        notices += (*told, *ranking.notices)
         if ranking.left_out:
             notices += (
                 f"{ranking.left_out:,} items are newer than the student and were left out; "
@@ -159,6 +161,11 @@ class Recommender:
         if not ranking.items:
             notices += ("nothing is left to recommend: the person has every item it could name",)
         items = self._titled(ranking)
+        if any(item.tied for item in items):
+            notices += (
+                f"~ marks what is not told apart from the item above: the teacher's own noise is "
+                f"{ranking.resolution:.2f}",
+            )
         return Recommendation(ranking.name, items, seconds, notices, self._which(by))
 
     def compare(
@@ -286,7 +293,14 @@ class Recommender:
     def _titled(self, ranking: Ranking) -> tuple[Recommended, ...]:
         items = self.store.catalogue.items_by_number(self.category.id, ranking.items)
         pairs = zip(items, ranking.scores, strict=True)
+        above = (None, *ranking.scores)
         return tuple(
-            Recommended(place, item.id, item.title, score)
-            for place, (item, score) in enumerate(pairs, start=1)
+            Recommended(
+                place,
+                item.id,
+                item.title,
+                score,
+                tied=last is not None and last - score < ranking.resolution,
+            )
+            for place, ((item, score), last) in enumerate(zip(pairs, above, strict=False), start=1)
         )

@@ -15,7 +15,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from storage.errors import BadSetting
 
@@ -24,7 +24,11 @@ PREFIX = "RECSYS_"
 HOME_VARIABLE = "RECSYS_HOME"
 CONFIG_VARIABLE = "RECSYS_CONFIG"
 
+SERVER_VARIABLE = "OLLAMA_HOST"
+ITEM_FIELDS = ("brand", "price", "category")
+
 Precision = Literal["auto", "float32", "bfloat16"]
+TeacherMode = Literal["auto", "likelihood", "letters", "ranking", "generate", "embedding"]
 
 
 class Settings(BaseModel):
@@ -43,7 +47,25 @@ class Settings(BaseModel):
     )
     """A SQLAlchemy URL; a bare path is a SQLite file. By default a file in `data_dir`."""
     teacher: str = Field("embedded", min_length=1)
-    """Who answers: 'embedded', a name from `recsys models list`, a path or a hub id."""
+    """Who answers: 'embedded', a name from `recsys models list`, a path, a hub id, or a model of
+    the Ollama server, e.g. 'llama3.1:8b'."""
+    teacher_mode: TeacherMode = "auto"
+    """How it is asked: 'likelihood', 'letters', 'ranking' (JSON), 'generate' (it names a title,
+    which is found in the catalogue), 'embedding' (cosine of titles); 'auto' takes what it can."""
+    hosts: tuple[str, ...] = ()
+    """Ollama servers; several share the work of `recsys label`. Also read from OLLAMA_HOST."""
+    num_ctx: int = Field(4096, ge=256, le=1_048_576)
+    """Tokens of context that Ollama loads the teacher with."""
+    orders: int = Field(0, ge=0, le=20)
+    """In how many rotations letters are asked; 0 is 4 on a server, 1 in this process."""
+    in_flight: int = Field(0, ge=0, le=64)
+    """Questions under way at once on each server; 0 finds out how many pay."""
+    item_fields: tuple[str, ...] = ()
+    """What a prompt shows of an item beside its title: 'brand', 'price', 'category'."""
+    backends: dict[str, str] = Field(default_factory=dict)
+    """The user's own teachers: name -> 'module:Class'."""
+    rankers: dict[str, str] = Field(default_factory=dict)
+    """The user's own rankers: name -> 'module:Class'."""
     weights: str = Field("auto", min_length=1)
     """Whose layers are measured; 'auto' is the teacher's own where it has any."""
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
@@ -58,6 +80,22 @@ class Settings(BaseModel):
     """The one seed that every other is derived from."""
     threads: int = Field(0, ge=0)
     """CPU threads for torch; 0 leaves the choice to torch."""
+
+    @field_validator("hosts", "item_fields", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        """Let 'a,b' stand for several, as an environment variable must."""
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("item_fields")
+    @classmethod
+    def _known_fields(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for field in value:
+            if field not in ITEM_FIELDS:
+                raise ValueError(f"no field {field!r}: {', '.join(ITEM_FIELDS)}")
+        return value
 
     @property
     def artifacts(self) -> Path:
@@ -162,6 +200,8 @@ def _read_environment(
     """Return field -> (variable, text), and the RECSYS_ variables that are no setting."""
     found: dict[str, tuple[str, str]] = {}
     ignored: list[str] = []
+    if environ.get(SERVER_VARIABLE):
+        found["hosts"] = (SERVER_VARIABLE, environ[SERVER_VARIABLE])
     for variable, text in sorted(environ.items()):
         if not variable.startswith(PREFIX) or variable == CONFIG_VARIABLE or not text:
             continue

@@ -8,47 +8,24 @@ pass, are written in shards, so that a kill costs one shard of them and no label
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from string import ascii_uppercase
 
 import numpy as np
 
-from recommender.backends import Backend, Prompt, Scores
+from recommender.answering import Texts, answer, soft_label
+from recommender.backends import Backend, Scores
 from recommender.events import Event, Progress, StageDone, StageStarted
-from recommender.prompts import LETTERS_TEMPLATE, LIKELIHOOD_TEMPLATE
-from recommender.requests import Question, addressed
+from recommender.grounding import Grounder
+from recommender.work_queue import ask_all
 from storage.artifacts import Artifacts
 from storage.labels import Labels
-from storage.records import FloatArray, LabelRequest, SoftLabel
+from storage.records import FloatArray, LabelRequest
 
-TEMPLATES = {"likelihood": LIKELIHOOD_TEMPLATE, "letters": LETTERS_TEMPLATE}
 SHARD = 32
 """Requests whose states are written together."""
-
-
-@dataclass(frozen=True, slots=True)
-class Texts:
-    """What a catalogue looks like to a teacher."""
-
-    titles: Sequence[str]
-    """One an item number."""
-    noun: str
-    history_length: int
-    """How many of the last items a prompt shows."""
-
-    def prompt(self, question: Question | LabelRequest) -> Prompt:
-        """Return the prompt of a question: the end of its history, and its candidates.
-
-        >>> question = Question(0, 3, (0, 1), (2,), 0)
-        >>> Texts(["a", "b", "c"], "things", 1).prompt(question)
-        Prompt(history=('b',), candidates=('c',), noun='things')
-        """
-        return Prompt(
-            history=tuple(self.titles[i] for i in question.history[-self.history_length :]),
-            candidates=tuple(self.titles[i] for i in question.candidates),
-            noun=self.noun,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,68 +36,8 @@ class Labelled(Event):
     known: int
     """Answers that were in the Store already."""
     seconds: float
-
-
-def address(
-    questions: Sequence[Question],
-    texts: Texts,
-    *,
-    category_id: int,
-    purpose: str,
-    teacher: str,
-    method: str = "likelihood",
-) -> list[LabelRequest]:
-    """Address questions to a teacher: the requests as the Store keeps them.
-
-    >>> asked = address([Question(0, 3, (0,), (1,), 0)], Texts(["a", "b"], "things", 5),
-    ...                 category_id=1, purpose="gate", teacher="smol")
-    >>> asked[0].purpose, asked[0].method
-    ('gate', 'likelihood')
-    """
-    requests = []
-    for question in questions:
-        prompt = texts.prompt(question)
-        request = addressed(
-            question,
-            category_id=category_id,
-            purpose=purpose,
-            teacher=teacher,
-            method=method,
-            template=f"{TEMPLATES[method]}/{texts.noun}",
-            shown=prompt.history,
-            offered=prompt.candidates,
-        )
-        requests.append(request)
-    return requests
-
-
-def soft_label(request: LabelRequest, scores: Scores) -> SoftLabel:
-    """Return the record of one answer; letters under half the probability are declined.
-
-    >>> request = address([Question(0, 3, (0,), (1,), 0)], Texts(["a", "b"], "things", 5),
-    ...                   category_id=1, purpose="gate", teacher="smol")[0]
-    >>> soft_label(request, Scores((-3.5,), (4,))).status
-    'ok'
-    """
-    declined = request.method == "letters" and scores.outside > 0.5
-    return SoftLabel(
-        key=request.key,
-        scores=scores.logprobs,
-        tokens=scores.tokens,
-        status="declined" if declined else "ok",
-        seconds=scores.seconds,
-        details={"history_shown": scores.history_shown, "outside": scores.outside},
-    )
-
-
-def answer(
-    backend: Backend, request: LabelRequest, texts: Texts, *, states_of: Sequence[int] = ()
-) -> Scores:
-    """Ask one request."""
-    prompt = texts.prompt(request)
-    if request.method == "letters":
-        return backend.score(prompt, ascii_uppercase[: len(prompt.candidates)])
-    return backend.likelihood(prompt, prompt.candidates, states_of=states_of)
+    failed: int = 0
+    """Requests that brought no answer this time."""
 
 
 def label(
@@ -130,11 +47,19 @@ def label(
     labels: Labels,
     *,
     stage: str,
+    grounder: Grounder | None = None,
+    in_flight: int = 0,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Iterator[Event]:
     """Ask every request that has no answer yet, and keep each answer as it comes.
 
-    Yields progress, and `Labelled` last. Closing it loses nothing.
+    Yields progress, and `Labelled` last. Closing it loses nothing. Where the backend takes
+    several requests at once, up to `in_flight` are under way on each of its hosts; 0 finds out
+    how many pay. A request that brings no answer is kept as a failure and asked again by the
+    next run.
+
+    Raises:
+        BackendError: nothing could be asked any more; what was answered is kept.
     """
     started = clock()
     labels.add_requests(requests)
@@ -143,12 +68,53 @@ def label(
     missing = list({r.key: r for r in requests if r.key not in known}.values())
     if missing:
         yield StageStarted(stage, len(missing), "requests")
-    for done, request in enumerate(missing, start=1):
-        labels.add(soft_label(request, answer(backend, request, texts)))
-        yield Progress(stage, done, len(missing), _rate(clock() - started, done))
+    counts: Counter[str] = Counter()
+
+    def ask(one: Backend, request: LabelRequest) -> Scores:
+        return answer(one, request, texts, grounder=grounder)
+
+    outcomes = ask_all(backend, question_groups(missing, texts), ask, in_flight=in_flight)
+    with closing(outcomes):
+        for batch in outcomes:
+            if isinstance(batch, Event):
+                yield batch
+                continue
+            kept = [soft_label(one.request, one.scores) for one in batch.answered]
+            labels.add_many(kept)
+            for failure in batch.failed:
+                labels.add_failure(failure)
+            counts.update(one.status for one in kept)
+            counts["failed"] += len(batch.failed)
+            note = _rate(clock() - started, counts.total(), batch.in_flight)
+            yield Progress(stage, counts.total(), len(missing), note)
     if missing:
-        yield StageDone(stage, clock() - started, f"{len(missing)} requests answered")
-    yield Labelled(len(missing), len(requests) - len(missing), clock() - started)
+        yield StageDone(stage, clock() - started, _summary(counts))
+    failed = counts["failed"]
+    yield Labelled(counts.total() - failed, len(requests) - len(missing), clock() - started, failed)
+
+
+def question_groups(
+    requests: Sequence[LabelRequest], texts: Texts
+) -> list[tuple[LabelRequest, ...]]:
+    """Put the orders of one question together, and questions of one history side by side.
+
+    A server keeps what it read of the last prompt of a slot: the orders of a question share
+    everything before the candidates, and go to one slot one after the other.
+
+    >>> asked = address([Question(0, 3, (0,), (1, 2), 0)], Texts(["a", "b", "c"], "things", 5),
+    ...                 category_id=1, purpose="gate", teacher=example_card(),
+    ...                 method="letters", orders=2)
+    >>> [len(group) for group in question_groups(asked, Texts(["a", "b", "c"], "things", 5))]
+    [2]
+    """
+    groups: dict[tuple[tuple[int, ...], tuple[int, ...], str], list[LabelRequest]] = {}
+    for request in requests:
+        shown = request.history[-texts.history_length :]
+        groups.setdefault((shown, request.drawn, request.method), []).append(request)
+    by_history: dict[tuple[int, ...], list[tuple[LabelRequest, ...]]] = {}
+    for (shown, _, _), group in groups.items():
+        by_history.setdefault(shown, []).append(tuple(group))
+    return [group for together in by_history.values() for group in together]
 
 
 def label_with_states(
@@ -255,5 +221,12 @@ def _inputs(shard: Sequence[LabelRequest]) -> dict[str, object]:
     return {"requests": [request.key for request in shard]}
 
 
-def _rate(seconds: float, done: int) -> str:
-    return f"{seconds / done:.2f} s a request"
+def _rate(seconds: float, done: int, in_flight: int = 1) -> str:
+    if in_flight == 1:
+        return f"{seconds / max(1, done):.2f} s a request"
+    return f"{done / seconds:.1f} a second, {in_flight} in flight"
+
+
+def _summary(counts: Counter[str]) -> str:
+    others = [f"{n} {status}" for status, n in sorted(counts.items()) if status != "ok" and n]
+    return ", ".join([f"{counts['ok']} requests answered", *others])

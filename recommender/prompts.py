@@ -35,6 +35,8 @@ LIKELIHOOD_TEMPLATE = "likelihood-1"
 
 LETTERS_TEMPLATE = "letters-1"
 
+SIMILARITY_TEMPLATE = "similarity-1"
+
 TITLE_CHARACTERS = 200
 TITLE_TOKENS = 48
 """A longer title is cut: in the history and as a candidate alike."""

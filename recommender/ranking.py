@@ -36,6 +36,10 @@ class Ranking:
     """Who ranked."""
     left_out: int = 0
     """Items the ranker could not judge, e.g. newer than the student's training."""
+    notices: tuple[str, ...] = ()
+    """What should be said with the answer: how the candidates were asked about."""
+    resolution: float = 0.0
+    """A difference of scores below this is noise; 0 where scores are exact."""
 
 
 class Ranker(Protocol):

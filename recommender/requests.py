@@ -106,6 +106,7 @@ def addressed(
     template: str,
     shown: Sequence[str],
     offered: Sequence[str],
+    shift: int = 0,
 ) -> LabelRequest:
     """Return the request as the Store keeps it, under the hash of all that decides the answer.
 
@@ -114,10 +115,11 @@ def addressed(
         category_id: whose data it is.
         purpose: 'choose', 'gate' or 'train'.
         teacher: key of the model's card: weights, precision.
-        method: 'likelihood' or 'letters'.
-        template: version of the prompt's wording.
+        method: 'likelihood', 'letters' …: see `recommender.answering`.
+        template: version of the prompt's wording, and the options it is asked with.
         shown: titles of the history as the prompt shows them.
         offered: titles of the candidates.
+        shift: by how many places the question's candidates are rotated.
 
     >>> question = Question(0, 3, (0, 1), (2, 3), 1)
     >>> ask = lambda teacher: addressed(
@@ -140,7 +142,17 @@ def addressed(
         target=question.target,
         teacher=teacher,
         method=method,
+        template=template,
+        shift=shift,
     )
+
+
+def question_of(request: LabelRequest) -> Question:
+    """Return the question behind a request, its candidates in the order drawn."""
+    target = request.target
+    if target != OPEN:
+        target = (target + request.shift) % len(request.candidates)
+    return Question(request.user, request.event, request.history, request.drawn, target)
 
 
 def _closed(split: Split, event: int, draw: Draw, rng: np.random.Generator) -> Question:

@@ -9,7 +9,8 @@ catalogue, so it is measured on a slice of validation and kept.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,21 +19,30 @@ from recommender.calibration import fit_temperature, negative_log_likelihood
 
 Array = npt.NDArray[np.float64]
 
-WAYS = (
-    "likelihood",
-    "half",
-    "minus",
-    "letters",
-    "likelihood+cosine",
-    "half+cosine",
-    "minus+cosine",
-    "letters+cosine",
-)
-"""`minus` is the likelihood less the unconditional one, `half` less half of it; `+cosine` adds
-the similarity of title embeddings."""
+SOURCES = ("likelihood", "half", "minus", "letters", "ranking", "generate", "similarity")
+"""`minus` is the likelihood less the unconditional one, `half` less half of it; `letters` and
+`ranking` are averaged over orders; `generate` is how near a title the model named is."""
+
+METHODS = {
+    "likelihood": "likelihood",
+    "half": "likelihood",
+    "minus": "likelihood",
+    "letters": "letters",
+    "ranking": "ranking",
+    "generate": "generate",
+    "similarity": "similarity",
+}
+"""What a teacher is asked for each."""
+
+WAYS = (*SOURCES, *(f"{source}+cosine" for source in SOURCES if source != "similarity"))
+"""`+cosine` adds the similarity of title embeddings."""
 
 TAKEN_OFF = {"likelihood": 0.0, "half": 0.5, "minus": 1.0}
 """How much of the unconditional log-probability is taken off."""
+
+
+LEAST_SHARE = 0.5
+"""A way of scoring that says nothing of more requests than this is not chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +56,19 @@ class Evidence:
     likelihood: Array | None = None
     unconditional: Array | None = None
     letters: Array | None = None
+    ranking: Array | None = None
+    generate: Array | None = None
+    similarity: Array | None = None
     cosine: Array | None = None
+
+    def with_(self, source: str, values: Array | None) -> Evidence:
+        """Return a copy that holds what one source says.
+
+        >>> Evidence(0).with_("letters", np.zeros(2)).letters.tolist()
+        [0.0, 0.0]
+        """
+        changed: dict[str, Any] = {source: values}
+        return replace(self, **changed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +82,19 @@ class Scoring:
     temperature: float
     requests: int
     table: Mapping[str, tuple[float, float]]
+    prior: tuple[float, ...] = ()
+    """Letters: what each place gets whoever stands there; empty where it was not measured."""
+    orders: int = 1
+    """Letters and rankings: in how many rotations each question is asked."""
+
+    @property
+    def method(self) -> str:
+        """What a teacher is asked.
+
+        >>> Scoring("minus+cosine", 1.0, 0, {}).method
+        'likelihood'
+        """
+        return METHODS[self.way.partition("+")[0]]
 
 
 def standardise(scores: npt.ArrayLike) -> Array:
@@ -95,8 +130,8 @@ def combine(way: str, evidence: Evidence) -> Array:
     if way not in WAYS:
         raise ValueError(f"unknown way of scoring {way!r}; one of {', '.join(WAYS)}")
     source, _, with_cosine = way.partition("+")
-    if source == "letters":
-        score = _needed(evidence.letters, way)
+    if source not in TAKEN_OFF:
+        score = _needed(getattr(evidence, source), way)
     else:
         score = _needed(evidence.likelihood, way)
         if TAKEN_OFF[source]:
@@ -123,7 +158,11 @@ def available(evidence: Evidence) -> tuple[str, ...]:
         "likelihood": evidence.likelihood is not None,
         "half": both,
         "minus": both,
-        "letters": evidence.letters is not None,
+        **{
+            source: getattr(evidence, source) is not None
+            for source in SOURCES
+            if source not in TAKEN_OFF
+        },
     }
     return tuple(
         way
@@ -149,8 +188,11 @@ def choose_scoring(requests: Sequence[Evidence], ways: Sequence[str] = ()) -> Sc
         requests: a slice of validation that is used for nothing else.
         ways: what may be chosen; empty means all that the evidence allows.
 
+    A way must be allowed by the evidence of at least half of the requests; where it is not, the
+    request counts as ranked last.
+
     Raises:
-        ValueError: no requests, or no way that the evidence of all of them allows.
+        ValueError: no requests, or no way that is allowed often enough.
 
     >>> good, poor = np.array([0.0, 5.0]), np.array([-1.0, -9.0])
     >>> slice_ = [Evidence(1, likelihood=poor, unconditional=poor - good)] * 3
@@ -159,16 +201,26 @@ def choose_scoring(requests: Sequence[Evidence], ways: Sequence[str] = ()) -> Sc
     """
     if not requests:
         raise ValueError("no requests to choose a way of scoring on")
-    allowed = [w for w in (ways or WAYS) if all(w in available(r) for r in requests)]
+    having = {w: [r for r in requests if w in available(r)] for w in (ways or WAYS)}
+    allowed = [way for way, some in having.items() if len(some) >= LEAST_SHARE * len(requests)]
     if not allowed:
         raise ValueError(f"none of {', '.join(ways or WAYS)} is allowed by the evidence")
-    targets = [request.target for request in requests]
     table: dict[str, tuple[float, float]] = {}
     temperatures: dict[str, float] = {}
     for way in allowed:
-        scores = [combine(way, request) for request in requests]
+        some = having[way]
+        scores, targets = [combine(way, r) for r in some], [r.target for r in some]
         temperatures[way] = fit_temperature(scores, targets)
-        mrr = float(np.mean([reciprocal_rank(s, t) for s, t in zip(scores, targets, strict=True)]))
-        table[way] = (mrr, negative_log_likelihood(scores, targets, temperatures[way]))
+        found = sum(reciprocal_rank(s, t) for s, t in zip(scores, targets, strict=True))
+        # No opinion is the last place.
+        found += sum(1 / _candidates(r) for r in requests if way not in available(r))
+        nll = negative_log_likelihood(scores, targets, temperatures[way])
+        table[way] = (found / len(requests), nll)
     best = max(table, key=lambda way: (table[way][0], -table[way][1]))
     return Scoring(best, temperatures[best], len(requests), table)
+
+
+def _candidates(evidence: Evidence) -> int:
+    """Return how many candidates a request has, by whatever is known of them."""
+    known = (getattr(evidence, name) for name in (*SOURCES[3:], "likelihood", "cosine"))
+    return max((len(values) for values in known if values is not None), default=1)

@@ -1,26 +1,35 @@
 """A teacher made ready to answer live: its model, its way of scoring, its candidates.
 
-Apart from `api` because this imports torch.
+Apart from `api` because this opens models.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from recommender.backends.embedded import EmbeddedBackend
+from recommender.backends import Backend
+from recommender.backends.opening import open_backend
 from recommender.baselines import ItemKNN, Popularity
 from recommender.candidates import TextNeighbours
 from recommender.config import Settings
 from recommender.embeddings import TextEncoder, embedded_encoder, title_vectors
-from recommender.models import resolve_model
+from recommender.evidence import askable
+from recommender.grounding import Grounder
 from recommender.scoring import Scoring
 from recommender.teacher import TeacherRanker
-from recommender.wording import texts_of
+from recommender.wording import shown_texts, texts_of
+from storage.errors import BadSetting
 from storage.records import Category, FloatArray, Log
 from storage.store import Store
 
-UNMEASURED = Scoring("minus+cosine", 1.0, 0, {})
-"""How a teacher scores that was never measured on this category."""
+UNMEASURED = {
+    "likelihood": Scoring("minus+cosine", 1.0, 0, {}),
+    "letters": Scoring("letters+cosine", 1.0, 0, {}, orders=4),
+    "ranking": Scoring("ranking+cosine", 1.0, 0, {}, orders=4),
+    "generate": Scoring("generate", 1.0, 0, {}),
+    "similarity": Scoring("similarity", 1.0, 0, {}),
+}
+"""How a teacher scores that was never measured on this category, by what it is asked."""
 
 
 def open_teacher_ranker(
@@ -39,42 +48,73 @@ def open_teacher_ranker(
         category: whose items are ranked.
         log: of the category.
         spec: of the model, or its name.
-        settings: device, precision, where models are.
+        settings: device, precision, hosts, where models are.
         encoder: what makes vectors of titles; None is the embedded one.
 
     Raises:
         UnknownName: no such model.
-        Offline: the model would have to be fetched.
+        Offline: the model would have to be fetched, or no server answers.
+        BadSetting: the model cannot be asked in the mode that the settings name.
     """
-    backend = EmbeddedBackend.open(
-        resolve_model(settings.models, spec),
-        artifacts=store.artifacts,
-        device=settings.device,
-        precision=settings.precision,
-    )
+    backend = open_backend(spec, settings, artifacts=store.artifacts, mode=settings.teacher_mode)
+    encoder = encoder or embedded_encoder(settings.models)
     titles = store.catalogue.item_titles(category.id)
-    vectors = _vectors(store, titles, encoder or embedded_encoder(settings.models))
+    vectors = _vectors(store, titles, encoder)
     offsets = np.searchsorted(log.user, np.arange(log.people + 1)).astype(np.int64)
+    scoring = live_scoring(store, category, backend, settings)
+    noise = store.noise.latest(backend.describe().key, backend.describe().options)
     return TeacherRanker(
         backend=backend,
-        texts=texts_of(category, titles, settings.history_length),
-        scoring=chosen_scoring(store, category, backend.describe().key),
+        texts=texts_of(
+            category,
+            shown_texts(store, category, settings.item_fields),
+            settings.history_length,
+        ),
+        scoring=scoring,
         vectors=vectors,
         sources=(
             Popularity.fit(log.item, log.items),
             ItemKNN.fit(log.item, offsets, log.items),
             TextNeighbours(vectors),
         ),
+        floor=noise.floor if noise else 0.0,
+        grounder=Grounder(titles, vectors, encoder) if scoring.method == "generate" else None,
     )
 
 
-def chosen_scoring(store: Store, category: Category, model: str) -> Scoring:
+def live_scoring(store: Store, category: Category, backend: Backend, settings: Settings) -> Scoring:
+    """Return how a model is scored live: as measured here, or in the mode the settings name.
+
+    Raises:
+        BadSetting: it cannot be asked like that.
+    """
+    card = backend.describe()
+    able = askable(card)
+    mode = "similarity" if settings.teacher_mode == "embedding" else settings.teacher_mode
+    if mode == "auto":
+        return chosen_scoring(store, category, card.key) or UNMEASURED[able[0]]
+    if mode not in able and not (mode == "ranking" and "json" in card.abilities):
+        raise BadSetting(
+            f"{card.name!r} cannot be asked by {mode!r}: it can by {', '.join(able)}",
+            next_step="another --teacher-mode",
+        )
+    return UNMEASURED[mode]
+
+
+def chosen_scoring(store: Store, category: Category, model: str) -> Scoring | None:
     """Return the way of scoring that the latest distillation chose for this model."""
     for run in reversed(store.runs.list(category.id)):
         scoring = run.config.get("scoring")
         if run.kind == "teacher" and run.config.get("model") == model and isinstance(scoring, dict):
-            return Scoring(str(scoring["way"]), float(scoring["temperature"]), 0, {})
-    return UNMEASURED
+            return Scoring(
+                str(scoring["way"]),
+                float(scoring["temperature"]),
+                0,
+                {},
+                prior=tuple(float(b) for b in scoring.get("prior", ())),
+                orders=int(scoring.get("orders", 1)),
+            )
+    return None
 
 
 def _vectors(store: Store, titles: list[str], encoder: TextEncoder) -> FloatArray:

@@ -6,21 +6,27 @@ answers become evidence, and evidence, by the way of scoring that was chosen, a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
+from recommender.answering import IN_ORDERS, Texts, address, answer, soft_label
 from recommender.backends import Backend
 from recommender.candidates import retrieve
-from recommender.labelling import Texts, answer
+from recommender.grounding import Grounder
+from recommender.orders import judge_orders, merged
 from recommender.ranking import CatalogueRanker, Ranking
-from recommender.requests import OPEN, Question, addressed
+from recommender.requests import OPEN, Question
 from recommender.scoring import Evidence, Scoring, combine
-from storage.records import FloatArray, IntArray, LabelRequest, SoftLabel
+from recommender.tournament import times_asked, tournament
+from storage.records import FloatArray, IntArray
 
 Array = npt.NDArray[np.float64]
+
+GROUP = 10
+"""How many candidates are lettered at once."""
 
 
 def similarity(
@@ -48,37 +54,6 @@ def similarity(
     return result
 
 
-def gather_evidence(
-    requests: Sequence[LabelRequest],
-    labels: Mapping[str, SoftLabel],
-    unconditional: Mapping[int, tuple[float, int]],
-    vectors: FloatArray,
-    history_length: int,
-) -> list[Evidence]:
-    """Return what is known of the candidates of each request, in the requests' order.
-
-    Args:
-        requests: asked by likelihood.
-        labels: answers by the request's key.
-        unconditional: (log-probability, tokens) by item; items that are missing leave
-            `Evidence.unconditional` empty.
-        vectors: title vectors, (items, width), unit length.
-        history_length: how many items the prompts showed.
-    """
-    result = []
-    for request in requests:
-        alone = [unconditional.get(item) for item in request.candidates]
-        result.append(
-            Evidence(
-                target=request.target,
-                likelihood=np.array(labels[request.key].scores),
-                unconditional=np.array([a[0] for a in alone if a]) if all(alone) else None,
-                cosine=similarity(vectors, request.history, request.candidates, history_length),
-            )
-        )
-    return result
-
-
 @dataclass(frozen=True, eq=False)
 class TeacherRanker:
     """Ranks candidates by asking the model now. Slow and exact: what a student is taught by."""
@@ -92,6 +67,9 @@ class TeacherRanker:
     offered: int = 20
     """How many candidates are judged when none are given."""
     name: str = "teacher"
+    floor: float = 0.0
+    """By how much one of the model's log-probabilities moves by itself, in nats; 0 if unknown."""
+    grounder: Grounder | None = None
     _alone: dict[int, float] = field(default_factory=dict)
 
     def rank(
@@ -103,37 +81,59 @@ class TeacherRanker:
         items = [i for i in dict.fromkeys(int(i) for i in pool) if i not in past]
         if not items:
             return Ranking((), (), self.name)
-        scores = self.score([int(i) for i in history], items)
+        before = [int(i) for i in history]
+        scores = self.score(before, items)
         best = sorted(range(len(items)), key=lambda c: (-scores[c], items[c]))[:n]
         return Ranking(
-            tuple(items[c] for c in best), tuple(float(scores[c]) for c in best), self.name
+            tuple(items[c] for c in best),
+            tuple(float(scores[c]) for c in best),
+            self.name,
+            notices=self._notices(len(items)),
+            resolution=self._resolution(scores) if len(items) <= GROUP else 0.0,
         )
 
     def score(self, history: Sequence[int], items: Sequence[int]) -> Array:
-        """Return one score an item, by the chosen way of scoring."""
-        question = Question(0, OPEN, tuple(history), tuple(items), OPEN)
-        way = self.scoring.way
-        method = "letters" if way.startswith("letters") else "likelihood"
-        prompt = self.texts.prompt(question)
-        request = addressed(
-            question,
+        """Return one score an item, by the chosen way of scoring; letters by tournament.
+
+        A model that declines, or only repeats the order it is shown, scores all the same.
+        """
+        if self.scoring.method in IN_ORDERS:
+
+            def judge(group: Sequence[int]) -> Array:
+                return self._score_group(history, [items[entrant] for entrant in group])
+
+            return tournament(len(items), judge, size=GROUP)
+        return self._score_group(history, items)
+
+    def _score_group(self, history: Sequence[int], items: Sequence[int]) -> Array:
+        method = self.scoring.method
+        asked = address(
+            [Question(0, OPEN, tuple(history), tuple(items), OPEN)],
+            self.texts,
             category_id=0,
             purpose="serve",
-            teacher=self.name,
+            teacher=self.backend.describe(),
             method=method,
-            template="",
-            shown=prompt.history,
-            offered=prompt.candidates,
+            orders=self.scoring.orders,
         )
-        answered = np.array(answer(self.backend, request, self.texts).logprobs)
+        said = [
+            soft_label(r, answer(self.backend, r, self.texts, grounder=self.grounder))
+            for r in asked
+        ]
+        judged = judge_orders(
+            [(r.shift, a.status, a.scores) for r, a in zip(asked, said, strict=True)]
+        )
+        if judged.status != "ok":
+            return np.zeros(len(items))
+        prior = self.scoring.prior if len(self.scoring.prior) == len(items) else None
+        value = merged(judged.answers, judged.turns, prior if method == "letters" else None)
+        off = self.scoring.way.startswith(("half", "minus"))
         evidence = Evidence(
             target=OPEN,
-            likelihood=answered if method == "likelihood" else None,
-            letters=answered if method == "letters" else None,
-            unconditional=self._unconditional(items) if way.startswith(("half", "minus")) else None,
+            unconditional=self._unconditional(items) if off else None,
             cosine=similarity(self.vectors, history, items, self.texts.history_length),
         )
-        return combine(way, evidence)
+        return combine(self.scoring.way, evidence.with_(method, value))
 
     def _unconditional(self, items: Sequence[int]) -> Array:
         missing = [item for item in items if item not in self._alone]
@@ -142,3 +142,22 @@ class TeacherRanker:
             scores = self.backend.unconditional(titles, noun=self.texts.noun)
             self._alone.update(zip(missing, scores.logprobs, strict=True))
         return np.array([self._alone[item] for item in items])
+
+    def _resolution(self, scores: Array) -> float:
+        """Return the difference below which two scores of one answer are not told apart."""
+        if self.scoring.method != "letters" or not self.floor:
+            return 0.0
+        # A standardised sum is in units of the letters' own spread, about half of it each.
+        return self.floor if self.scoring.way == "letters" else self.floor / max(scores.std(), 1.0)
+
+    def _notices(self, count: int) -> tuple[str, ...]:
+        if self.scoring.method not in IN_ORDERS:
+            return ()
+        orders = f"in {self.scoring.orders} orders each" if self.scoring.orders > 1 else "once each"
+        if count <= GROUP:
+            return (f"{count} candidates were asked by {self.scoring.method}, {orders}",)
+        groups = times_asked(count, size=GROUP)
+        return (
+            f"{count} candidates met in {groups} groups of at most {GROUP}, the better half going "
+            f"on, asked by {self.scoring.method}, {orders}",
+        )

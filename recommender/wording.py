@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from recommender.labelling import Texts
-from storage.records import Category
+from recommender.answering import Texts
+from recommender.prompts import TITLE_CHARACTERS, clean_title
+from storage.records import Category, Item
+from storage.store import Store
+
+FIELD_CHARACTERS = 40
+"""A longer brand, price or category is cut."""
 
 FILMS = ("movielens", "movietweetings")
 
@@ -31,6 +36,42 @@ def texts_of(category: Category, titles: Sequence[str], history_length: int) -> 
     'toys'
     """
     return Texts(titles, noun_of(category), history_length)
+
+
+def shown_texts(store: Store, category: Category, fields: Sequence[str]) -> list[str]:
+    """Return what prompts show of each item: its title, and the fields that were asked for.
+
+    Args:
+        store: with the category.
+        category: whose items.
+        fields: of 'brand', 'price', 'category'.
+    """
+    if not fields:
+        return store.catalogue.item_titles(category.id)
+    return [shown_text(item, fields) for item in store.catalogue.items(category.id)]
+
+
+def shown_text(item: Item, fields: Sequence[str]) -> str:
+    """Return an item's title with the fields it has, in the order asked for.
+
+    The title is cleaned and cut first, so that a long one does not push the fields out.
+
+    >>> shown_text(Item(0, "a", "Pocket radio", brand="Norvik", price="12.5"), ("price", "brand"))
+    'Pocket radio (price: 12.5, brand: Norvik)'
+    >>> shown_text(Item(0, "a", "Pocket radio"), ("brand",))
+    'Pocket radio'
+    """
+    values = {"brand": item.brand, "price": item.price, "category": item.categories}
+    known = [
+        f"{field}: {clean_title(values[field])[:FIELD_CHARACTERS]}"
+        for field in fields
+        if values[field].strip()
+    ]
+    title = clean_title(item.title)
+    if not known:
+        return title
+    beside = f" ({', '.join(known)})"
+    return title[: TITLE_CHARACTERS - len(beside)].rstrip() + beside
 
 
 def example_category(name: str, source: str) -> Category:

@@ -61,6 +61,15 @@ class ModelCard:
         return f"{self.name}@{self.digest}/{self.precision}"
 
 
+def example_card(*abilities: Ability) -> ModelCard:
+    """Return the card of no model, for examples and tests.
+
+    >>> example_card("letters").abilities
+    ('letters',)
+    """
+    return ModelCard("smol", "llama", 30, 576, 0, "sha256:ab", "float32", "here", abilities)
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """One question: what a person chose so far, and what is offered.

@@ -1,0 +1,65 @@
+"""Bringing a model onto a server, as events that a bar can be drawn of."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from recommender.backends.errors import ModelMissing
+from recommender.backends.ollama.client import OllamaClient
+from recommender.backends.ollama.models import ServerModels
+from recommender.events import Event, Progress, StageDone, StageSkipped, StageStarted
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled(Event):
+    """The model is on the server."""
+
+    name: str
+    digest: str
+    address: str
+
+
+def pull(
+    name: str,
+    *,
+    host: str = "",
+    insecure: bool = False,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Iterator[Event]:
+    """Bring a model onto a server unless it is there; ends with `Pulled`.
+
+    A pull that was cut goes on where it was: the server keeps what it has.
+
+    Raises:
+        ModelMissing: no registry has it.
+        ServerDown: no server answers, or it cannot reach the registry.
+    """
+    started = clock()
+    with OllamaClient(host) as client:
+        client.version()
+        models = ServerModels(client)
+        stage = f"pull {name}"
+        try:
+            digest = models.show(name).digest
+            yield StageSkipped(stage, f"{name} is on {client.address}")
+        except ModelMissing:
+            yield StageStarted(stage, 0, "MB")
+            layers: dict[str, tuple[int, int]] = {}
+            try:
+                for status, layer, done, total in models.pull(name, insecure=insecure):
+                    if total:
+                        layers[layer] = (done, total)
+                    sums = [sum(column) for column in zip(*layers.values(), strict=True)]
+                    have, whole = sums or (0, 0)
+                    yield Progress(stage, have // 2**20, whole // 2**20, status)
+            except ModelMissing as error:
+                raise ModelMissing(
+                    f"no registry that {client.address} knows has a model {name!r}",
+                    next_step="look its name up on ollama.com/library",
+                ) from error
+            digest = models.show(name).digest
+            yield StageDone(stage, clock() - started)
+        yield Pulled(name, digest, client.address)
+        models.close()
