@@ -28,7 +28,7 @@ BATCH = 64
 SHOWN = 80
 """Characters of a text in an error."""
 PULL = "ollama pull all-minilm"
-UNTITLED = "(untitled)"
+UNTITLED = clean_title("")
 
 _NOT_FINITE = re.compile(r"unsupported value|\bnan\b|\binf\b", re.IGNORECASE)
 """What servers say of a vector that JSON cannot hold."""
