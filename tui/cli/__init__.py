@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import typer
 
 from storage.errors import RecsysError
-from tui.cli import data, demo, distill, doctor, evaluate, models, recommend, runs
+from tui.cli import data, demo, distill, doctor, evaluate, label, labels, models, recommend, runs
 from tui.text import plain
 
 STOPPED = "stopped: finished stages are kept, an unfinished import is not; the same command goes on"
@@ -30,6 +30,8 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")
+app.command("label")(label.label)
+app.add_typer(labels.app, name="labels")
 app.command("distill")(distill.distill)
 app.command("recommend")(recommend.recommend)
 app.command("evaluate")(evaluate.evaluate)

@@ -10,6 +10,7 @@ import typer
 from tui.cli import options
 from tui.cli.measurements import show_measurements
 from tui.cli.progress import follow
+from tui.cli.pulling import pull_models
 from tui.cli.recommend import teacher_line
 from tui.cli.render import note, say, show_json
 
@@ -35,23 +36,47 @@ def distill(
     ignore_gate: Annotated[
         bool, typer.Option("--ignore-gate", help="Learn from a teacher that is no use.")
     ] = False,
-    teacher: options.Teacher = None,
+    teacher: options.Teachers = None,
     weights: options.Weights = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Passes of the student over the data, at most.")
     ] = None,
+    orders: options.Orders = None,
+    concurrency: options.Concurrency = "auto",
+    host: options.Hosts = None,
+    teacher_mode: options.TeacherMode = None,
+    item_fields: options.ItemFields = None,
+    history_length: options.HistoryLength = None,
+    num_ctx: options.NumCtx = None,
+    pull: options.Pull = False,
     device: options.Device = None,
     db: options.Db = None,
     json: options.Json = False,
 ) -> None:
     """Train a student on a teacher's judgements and layers."""
-    found = options.resolved(teacher=teacher, weights=weights, device=device, seed=seed, db=db)
+    found = options.resolved(
+        teacher=teacher[0] if teacher else None,
+        weights=weights,
+        orders=orders,
+        in_flight=options.in_flight(concurrency),
+        hosts=tuple(host) if host else None,
+        teacher_mode=teacher_mode,
+        item_fields=item_fields,
+        history_length=history_length,
+        num_ctx=num_ctx,
+        device=device,
+        seed=seed,
+        db=db,
+    )
     options.require_category(found.settings, category)
+    specs = options.several(teacher, found.settings)
+    if pull:
+        pull_models(found.settings, specs)
     # Imported here: torch takes longer to load than help, or a mistyped name, may take.
     from distill.pipeline import Distilled, distil
 
     config = configured(category, found.settings, minutes=minutes, requests=requests, epochs=epochs)
-    config = config.with_teacher(ignore_gate=ignore_gate)
+    config = config.with_teacher(ignore_gate=ignore_gate, others=specs[1:])
     config = with_protocol(
         config, split=split, min_rating=min_rating, max_users=max_users, final=final
     )
@@ -78,6 +103,10 @@ def configured(
         history_length=found.history_length,
         candidates=found.candidates,
         requests=requests,
+        mode=found.teacher_mode,
+        orders=found.orders,
+        in_flight=found.in_flight,
+        item_fields=found.item_fields,
     )
     return config if epochs is None else config.with_student(epochs=epochs)
 

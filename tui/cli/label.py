@@ -1,4 +1,4 @@
-"""`recsys label`: teachers asked in bulk, every answer kept, and what they are worth side by side."""
+"""`recsys label`: teachers asked in bulk, every answer kept, and compared side by side."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 
 from tui.cli import options
 from tui.cli.progress import follow
+from tui.cli.pulling import pull_models
 from tui.cli.render import Cell, columns, note, say, show_json, show_table
 from tui.text import duration
 
@@ -20,15 +21,7 @@ if TYPE_CHECKING:
 
 def label(
     category: options.CategoryName,
-    teacher: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--teacher",
-            metavar="MODEL",
-            help="Who is asked: a model of the Ollama server, 'embedded', 'minilm', a path …; "
-            "repeat it to compare several.",
-        ),
-    ] = None,
+    teacher: options.Teachers = None,
     requests: Annotated[
         int, typer.Option(min=1, help="Training questions; those of validation come besides.")
     ] = 500,
@@ -42,9 +35,7 @@ def label(
     item_fields: options.ItemFields = None,
     history_length: options.HistoryLength = None,
     num_ctx: options.NumCtx = None,
-    pull: Annotated[
-        bool, typer.Option("--pull", help="Pull a model that the server does not have.")
-    ] = False,
+    pull: options.Pull = False,
     min_rating: options.MinRating = None,
     split: options.SplitName = "temporal",
     seed: options.Seed = None,
@@ -69,9 +60,9 @@ def label(
     )
     settings = found.settings
     options.require_category(settings, category)
-    specs = tuple(dict.fromkeys(teacher or (settings.teacher,)))
+    specs = options.several(teacher, settings)
     if pull:
-        options.pull_models(settings, specs)
+        pull_models(settings, specs)
     # Imported here: torch takes longer to load than help, or a mistyped name, may take.
     from distill.labels import CategoryLabelled, crowded, label_category
     from tui.cli.distill import configured, with_protocol

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from tui.cli import options
+from tui.cli.lines import reading_lines, write_lines
 from tui.cli.render import Cell, columns, note, say, show_json, show_table
 from tui.text import duration
 
@@ -60,7 +61,9 @@ def stats(
     )
     show_table(heads, rows, title=options.labelled(chosen))
     for teacher, count in silent.items():
-        say(f"{teacher}: {count:,} questions whose answers only repeat the order offered: no labels")
+        say(
+            f"{teacher}: {count:,} questions whose answers only repeat the order offered: no labels"
+        )
 
 
 @app.command()
@@ -84,7 +87,7 @@ def export(
             for line in lines:
                 sys.stdout.write(line + "\n")
             return
-        count = options.write_lines(to.expanduser(), lines) - 1
+        count = write_lines(to.expanduser(), lines) - 1
     say(f"{to}: {count:,} labels")
 
 
@@ -101,7 +104,7 @@ def import_(
 
     with options.opened(options.settings(db=db)) as store:
         chosen = options.category_of(store, category, None)
-        with options.reading_lines(path.expanduser()) as lines:
+        with reading_lines(path.expanduser()) as lines:
             done = import_labels(store, chosen.id, lines)
     if json:
         show_json(asdict(done))

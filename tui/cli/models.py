@@ -9,37 +9,71 @@ import typer
 
 from tui.cli import options
 from tui.cli.progress import follow
+from tui.cli.pulling import pull_models
 from tui.cli.render import Cell, columns, note, say, show_json, show_table
 
 app = typer.Typer(
     help="Teachers, students and text encoders.", no_args_is_help=True, rich_markup_mode=None
 )
 
-ABILITIES = {"teacher": "likelihood, letters, states, gradients", "encoder": "text vectors"}
+ABILITIES = {
+    "teacher": "likelihood, letters, text, states, gradients",
+    "encoder": "text vectors, similarity",
+}
 
 
 @app.command("list")
-def list_(db: options.Db = None, json: options.Json = False) -> None:
+def list_(host: options.Hosts = None, db: options.Db = None, json: options.Json = False) -> None:
     """List the known teachers, text encoders and trained students."""
     # Imported here: `recsys --help` needs no models.
+    from recommender.backends.ollama.models import held_by
     from recommender.models import known_models
 
-    found = options.settings(db=db)
+    found = options.settings(db=db, hosts=tuple(host) if host else None)
     known = known_models(found.models)
+    held = list(held_by(found.hosts))
     with options.opened(found) as store:
         names = {c.id: options.labelled(c) for c in store.catalogue.categories()}
         students = [run for run in store.runs.list() if run.kind == "student"]
     if json:
-        show_json({"models": [asdict(m) for m in known], "students": [asdict(s) for s in students]})
+        servers = [{"address": address, **asdict(facts)} for address, facts in held]
+        show_json(
+            {
+                "models": [asdict(m) for m in known],
+                "servers": servers,
+                "students": [asdict(s) for s in students],
+            }
+        )
         return
     rows: list[list[Cell]] = [
         [m.name, m.kind, _where(m.present), ABILITIES[m.kind], m.spec, m.about] for m in known
+    ]
+    rows += [
+        [
+            facts.name,
+            "on a server",
+            "yes",
+            "see `recsys doctor --teacher`",
+            address,
+            f"{facts.family} {facts.parameters} {facts.quantisation}".strip(),
+        ]
+        for address, facts in held
     ]
     rows += [
         [f"student:{s.id}", "student", s.status, "milliseconds", names[s.category_id], s.name]
         for s in students
     ]
     show_table(columns("name", "kind", "there", "can", "where", "about"), rows)
+
+
+@app.command()
+def pull(
+    name: Annotated[str, typer.Argument(help="A model of the Ollama library, e.g. llama3.1:8b.")],
+    host: options.Hosts = None,
+) -> None:
+    """Pull a model onto the Ollama server."""
+    pull_models(options.settings(hosts=tuple(host) if host else None), [f"ollama:{name}"])
+    note(f"next: recsys doctor --teacher {name}")
 
 
 @app.command()

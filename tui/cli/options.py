@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -42,6 +42,24 @@ Teacher = Annotated[
         help="Who answers: 'embedded', a name from `recsys models list`, a path or a hub id.",
     ),
 ]
+Teachers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--teacher",
+        metavar="MODEL",
+        help="Who is asked: a model of the Ollama server ('llama3.1:8b'), 'embedded', 'minilm', "
+        "a name from `recsys models list`, a path or a hub id; repeat it for several.",
+    ),
+]
+Pull = Annotated[
+    bool, typer.Option("--pull", help="Pull a model that the Ollama server does not have.")
+]
+Concurrency = Annotated[
+    str,
+    typer.Option(
+        metavar="N", help="Questions under way at once on each server; 'auto' finds what pays."
+    ),
+]
 Weights = Annotated[
     str | None,
     typer.Option(
@@ -79,6 +97,27 @@ def resolved(**flags: object) -> ResolvedSettings:
 def settings(**flags: object) -> Settings:
     """Resolve the settings, where nobody asks for their origins."""
     return resolved(**flags).settings
+
+
+def several(named: Sequence[str] | None, found: Settings) -> tuple[str, ...]:
+    """Return the teachers that were named, each once, or the one of the settings."""
+    return tuple(dict.fromkeys(named or (found.teacher,)))
+
+
+def in_flight(concurrency: str) -> int | None:
+    """Read '--concurrency': None leaves it to the settings.
+
+    Raises:
+        BadSetting: neither 'auto' nor a number from 1 to 64.
+    """
+    if concurrency == "auto":
+        return None
+    if not concurrency.isdigit() or not 1 <= int(concurrency) <= 64:
+        raise BadSetting(
+            f"--concurrency {concurrency!r} is neither 'auto' nor a number from 1 to 64",
+            next_step="--concurrency auto",
+        )
+    return int(concurrency)
 
 
 @contextmanager

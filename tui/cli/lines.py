@@ -1,0 +1,43 @@
+"""Files of lines: written whole or not at all, read as a stream."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from storage.errors import BadData, StoreUnavailable
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> int:
+    """Write lines to a file that is there only when all of them are; return how many.
+
+    Raises:
+        StoreUnavailable: it cannot be written.
+    """
+    part = path.with_name(path.name + ".part")
+    count = 0
+    try:
+        with part.open("w", encoding="utf-8") as stream:
+            for line in lines:
+                stream.write(line + "\n")
+                count += 1
+        os.replace(part, path)
+    except OSError as error:
+        raise StoreUnavailable(f"cannot write {str(path)!r}: {error.strerror}") from error
+    return count
+
+
+@contextmanager
+def reading_lines(path: Path) -> Iterator[Iterator[str]]:
+    """Yield the lines of a file; bytes that are no UTF-8 are replaced, and fail as JSON.
+
+    Raises:
+        BadData: there is no such file, or it cannot be read.
+    """
+    try:
+        with path.open(encoding="utf-8", errors="replace") as stream:
+            yield iter(stream)
+    except OSError as error:
+        raise BadData(f"cannot read {str(path)!r}: {error.strerror}") from error
