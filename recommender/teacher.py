@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from recommender.answering import IN_ORDERS, Texts, address, answer, soft_label
 from recommender.backends import Backend
+from recommender.backends.embedding import mean_cosines
 from recommender.candidates import retrieve
 from recommender.grounding import Grounder
 from recommender.orders import judge_orders, merged
@@ -45,13 +46,10 @@ def similarity(
     >>> similarity(np.eye(2, dtype=np.float32), [0], [0, 1], 10).tolist()
     [1.0, 0.0]
     """
-    offered = vectors[list(candidates)].astype(np.float64)
+    offered = vectors[list(candidates)]
     if not history:
         return np.zeros(len(offered))
-    mean = vectors[list(history)[-length:]].astype(np.float64).mean(axis=0)
-    norm = float(np.linalg.norm(mean))
-    result: Array = offered @ mean / norm if norm > 0 else np.zeros(len(offered))
-    return result
+    return mean_cosines(vectors[list(history)[-length:]], offered)
 
 
 @dataclass(frozen=True, eq=False)

@@ -171,7 +171,7 @@ def _server_encoder(name: str, host: str) -> Backend:
     from recommender.backends.ollama.encoder import OllamaEncoder
 
     encoder = OllamaEncoder(name, host=host)
-    return EmbeddingBackend(encoder, server="ollama", source=name)
+    return EmbeddingBackend(encoder, server=encoder.server, source=name)
 
 
 def _encoder(spec: str, settings: Settings) -> Backend:

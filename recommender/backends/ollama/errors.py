@@ -40,7 +40,7 @@ _DIED = (
 )
 _REGISTRY = ("dial tcp", "no such host", "i/o timeout", "network is unreachable")
 _ABSENT = re.compile(r"model [\"'](.+?)[\"'] not found|file does not exist", re.IGNORECASE)
-_UNABLE = re.compile(r"does not support (\w+)", re.IGNORECASE)
+_UNABLE = re.compile(r"(\"\S+\"|this server) does not support \w+", re.IGNORECASE)
 
 
 def message_of(body: str) -> str:

@@ -6,14 +6,14 @@ All of it by the `ollama` package, whose errors are translated here.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import ollama
 from pydantic import ValidationError
 
-from recommender.backends.errors import Cut
+from recommender.backends.errors import BackendError, Cut
 from recommender.backends.ollama.client import OllamaClient, translating
 from recommender.backends.ollama.errors import error_of
 
@@ -125,6 +125,24 @@ class ServerModels:
             except (ValidationError, ValueError) as error:
                 # The package lets a body that is not JSON, or not of its shape, fall through.
                 raise Cut(f"half an answer came from {self.address}") from error
+
+
+def held_by(hosts: Sequence[str], *, seconds: float = 2.0) -> Iterator[tuple[str, Facts]]:
+    """Yield (address, model) for what servers hold; one that does not answer holds nothing.
+
+    Args:
+        hosts: addresses as people write them; none means the usual one.
+        seconds: how long to wait for each.
+
+    >>> list(held_by(["127.0.0.1:9"]))
+    []
+    """
+    for host in hosts or ("",):
+        with OllamaClient(host, answer_seconds=seconds) as client, suppress(BackendError):
+            models = ServerModels(client)
+            found = models.pulled()
+            models.close()
+            yield from ((client.address, facts) for facts in found)
 
 
 def full_name(model: str) -> str:
