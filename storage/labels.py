@@ -9,14 +9,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import Row, Select, func, insert, select
+from sqlalchemy import Select, func, insert, select
 
 from storage.database import Database
-from storage.records import LabelRequest, SoftLabel
-from storage.tables import label_requests, soft_labels, unconditional_scores
+from storage.inserts import insert_missing
+from storage.label_rows import failure_of, failure_row, label_of, label_row, request_of, request_row
+from storage.label_statistics import read_statistics
+from storage.records import LabelFailure, LabelRequest, LabelStatistics, SoftLabel
+from storage.tables import (
+    categories,
+    label_failures,
+    label_requests,
+    soft_labels,
+    unconditional_scores,
+)
 
 _AT_ONCE = 500
 """Keys in one query: every database takes that many parameters."""
+_STREAMED = 500
+"""Rows that are Python objects at one time."""
+
+Identity = tuple[str, str, int, int]
+"""Purpose, key, person and event: what makes a request another one within a category."""
 
 T = TypeVar("T")
 
@@ -39,30 +53,51 @@ class Labels:
         """Stand on an open database."""
         self._database = database
 
-    def add_requests(self, requests: Sequence[LabelRequest]) -> None:
-        """Keep requests; those that are there already are left as they are."""
-        by_category: dict[int, dict[tuple[object, ...], LabelRequest]] = {}
+    def add_requests(self, requests: Sequence[LabelRequest]) -> list[LabelRequest]:
+        """Keep requests; those that are there already are left. Return those that were not."""
+        by_category: dict[int, dict[Identity, LabelRequest]] = {}
         for request in requests:
-            by_category.setdefault(request.category_id, {})[_identity(request)] = request
-        for category_id, wanted in by_category.items():
-            self._add_requests(category_id, wanted)
+            by_category.setdefault(request.category_id, {}).setdefault(_identity(request), request)
+        return [
+            request
+            for category_id, wanted in by_category.items()
+            for request in self._add_requests(category_id, wanted)
+        ]
 
     def add(self, label: SoftLabel) -> None:
         """Keep one answer; an answer that is there already is left as it is."""
         self.add_many([label])
 
-    def add_many(self, labels: Sequence[SoftLabel]) -> None:
-        """Keep answers in one transaction; those that are there already are left."""
+    def add_many(self, labels: Sequence[SoftLabel]) -> set[str]:
+        """Keep answers in one transaction; those that are there already are left.
+
+        When this returns they are kept, whatever becomes of this process. Two processes may
+        add the same answers at the same time.
+
+        Returns:
+            The keys of those that were not there.
+        """
+        if not labels:
+            return set()
         with self._database.writing() as connection:
-            kept: set[str] = set()
-            for keys in _slices([label.key for label in labels]):
-                found = connection.execute(
-                    select(soft_labels.c.key).where(soft_labels.c.key.in_(keys))
-                )
-                kept.update(found.scalars())
-            rows = {label.key: _label_row(label) for label in labels if label.key not in kept}
-            if rows:
-                connection.execute(insert(soft_labels), list(rows.values()))
+            added = insert_missing(connection, soft_labels, [label_row(one) for one in labels])
+        return {key for (key,) in added}
+
+    def add_failure(self, failure: LabelFailure) -> None:
+        """Keep an attempt that brought no answer, beside those before it."""
+        with self._database.writing() as connection:
+            connection.execute(insert(label_failures), failure_row(failure))
+
+    def failures(self, keys: Sequence[str]) -> dict[str, list[LabelFailure]]:
+        """Return the attempts at these requests that brought no answer, by key, oldest first."""
+        table = label_failures
+        found: dict[str, list[LabelFailure]] = {}
+        with self._database.reading() as connection:
+            for some in _slices(list(dict.fromkeys(keys))):
+                query = select(table).where(table.c.key.in_(some)).order_by(table.c.number)
+                for row in connection.execute(query):
+                    found.setdefault(row.key, []).append(failure_of(row))
+        return found
 
     def get(self, keys: Sequence[str]) -> dict[str, SoftLabel]:
         """Return the answers there are to these requests, by key."""
@@ -70,7 +105,7 @@ class Labels:
         with self._database.reading() as connection:
             for some in _slices(list(dict.fromkeys(keys))):
                 rows = connection.execute(select(soft_labels).where(soft_labels.c.key.in_(some)))
-                found.update((row.key, _label(row)) for row in rows)
+                found.update((row.key, label_of(row)) for row in rows)
         return found
 
     def requests(
@@ -80,7 +115,24 @@ class Labels:
         query = _narrowed(select(label_requests), category_id, teacher, method, purpose)
         with self._database.reading() as connection:
             rows = connection.execute(query.order_by(label_requests.c.number))
-            return [_request(row) for row in rows]
+            return [request_of(row) for row in rows]
+
+    def answered(
+        self, category_id: int, *, teacher: str = "", method: str = "", purpose: str = ""
+    ) -> Iterator[tuple[LabelRequest, SoftLabel]]:
+        """Yield requests with their answers in the order they were added, few at a time."""
+        answer = (column for column in soft_labels.c if column.name != "key")
+        query = _narrowed(
+            select(label_requests, *answer).join(
+                soft_labels, soft_labels.c.key == label_requests.c.key
+            ),
+            category_id, teacher, method, purpose,
+        )  # fmt: skip
+        options = {"stream_results": True, "yield_per": _STREAMED}
+        with self._database.reading() as connection:
+            ordered = query.order_by(label_requests.c.number)
+            for row in connection.execute(ordered, execution_options=options):
+                yield request_of(row), label_of(row)
 
     def pending(
         self, category_id: int, *, teacher: str = "", method: str = "", purpose: str = ""
@@ -112,7 +164,6 @@ class Labels:
         self, teacher: str, category_id: int, scores: Mapping[int, tuple[float, int]]
     ) -> None:
         """Keep what titles score by themselves; those that are there already are left."""
-        known = self.unconditional(teacher, category_id, list(scores))
         rows = [
             {
                 "category_id": category_id,
@@ -122,31 +173,26 @@ class Labels:
                 "tokens": int(tokens),
             }
             for item, (logprob, tokens) in scores.items()
-            if item not in known
         ]
         if rows:
             with self._database.writing() as connection:
-                connection.execute(insert(unconditional_scores), rows)
+                insert_missing(connection, unconditional_scores, rows)
 
-    def statistics(self, category_id: int) -> list[tuple[str, str, str, int]]:
-        """Return (teacher, method, status, answers), most answers first."""
-        count = func.count()
-        query = (
-            select(label_requests.c.teacher, label_requests.c.method, soft_labels.c.status, count)
-            .join(soft_labels, soft_labels.c.key == label_requests.c.key)
-            .where(label_requests.c.category_id == category_id)
-            .group_by(label_requests.c.teacher, label_requests.c.method, soft_labels.c.status)
-            .order_by(count.desc())
-        )
+    def statistics(self, category_id: int) -> list[LabelStatistics]:
+        """Return what each teacher, method and purpose came to, one a status, most first."""
         with self._database.reading() as connection:
-            return [(t, m, s, int(n)) for t, m, s, n in connection.execute(query)]
+            return read_statistics(connection, category_id)
 
     def _add_requests(
-        self, category_id: int, wanted: Mapping[tuple[object, ...], LabelRequest]
-    ) -> None:
+        self, category_id: int, wanted: Mapping[Identity, LabelRequest]
+    ) -> list[LabelRequest]:
         table = label_requests
         with self._database.writing() as connection:
-            kept: set[tuple[object, ...]] = set()
+            # Where writers do not wait for one another anyway, they wait here: two that added
+            # at the same moment would give the same numbers.
+            mine = select(categories.c.id).where(categories.c.id == category_id)
+            connection.execute(mine.with_for_update())
+            kept: set[Identity] = set()
             for keys in _slices([request.key for request in wanted.values()]):
                 rows = connection.execute(
                     select(table.c.purpose, table.c.key, table.c.user_number, table.c.event).where(
@@ -159,61 +205,14 @@ class Labels:
             ).scalar()
             first = 0 if last is None else int(last) + 1
             fresh = [request for identity, request in wanted.items() if identity not in kept]
-            rows_to_add = [_request_row(r, first + n) for n, r in enumerate(fresh)]
-            if rows_to_add:
+            if fresh:
+                rows_to_add = [request_row(one, first + n) for n, one in enumerate(fresh)]
                 connection.execute(insert(table), rows_to_add)
+        return fresh
 
 
-def _identity(request: LabelRequest) -> tuple[object, ...]:
+def _identity(request: LabelRequest) -> Identity:
     return (request.purpose, request.key, request.user, request.event)
-
-
-def _request_row(request: LabelRequest, number: int) -> dict[str, Any]:
-    return {
-        "category_id": request.category_id,
-        "number": number,
-        "key": request.key,
-        "purpose": request.purpose,
-        "user_number": request.user,
-        "event": request.event,
-        "history": list(request.history),
-        "candidates": list(request.candidates),
-        "target": request.target,
-        "teacher": request.teacher,
-        "method": request.method,
-    }
-
-
-def _request(row: Row[Any]) -> LabelRequest:
-    return LabelRequest(
-        key=row.key,
-        category_id=row.category_id,
-        purpose=row.purpose,
-        user=row.user_number,
-        event=row.event,
-        history=tuple(row.history),
-        candidates=tuple(row.candidates),
-        target=row.target,
-        teacher=row.teacher,
-        method=row.method,
-    )
-
-
-def _label_row(label: SoftLabel) -> dict[str, Any]:
-    return {
-        "key": label.key,
-        "scores": [float(score) for score in label.scores],
-        "tokens": [int(count) for count in label.tokens],
-        "status": label.status,
-        "seconds": float(label.seconds),
-        "details": dict(label.details),
-    }
-
-
-def _label(row: Row[Any]) -> SoftLabel:
-    return SoftLabel(
-        row.key, tuple(row.scores), tuple(row.tokens), row.status, row.seconds, row.details
-    )
 
 
 def _narrowed(

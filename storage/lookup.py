@@ -6,9 +6,9 @@ the ids that come nearest, found through an index and never by reading all of th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Column, Connection, Row, Table, select
 
@@ -17,10 +17,12 @@ from storage.records import Category
 from storage.tables import categories, items, users
 
 _AT_ONCE = 500
-"""Numbers in one statement: every database takes as many parameters."""
+"""Numbers or ids in one statement: every database takes as many parameters."""
 _LIKE = 1000
 """How many ids with the same beginning are compared with one that is missing."""
 _SHOWN = 3
+
+T = TypeVar("T")
 
 _IDS: dict[str, Column[str]] = {"user": users.c.user_id, "item": items.c.item_id}
 
@@ -46,6 +48,44 @@ def number_of(connection: Connection, what: str, category_id: int, wanted: str) 
     return connection.execute(query).scalar()
 
 
+def numbers_of(
+    connection: Connection, what: str, category_id: int, wanted: Iterable[str]
+) -> dict[str, int]:
+    """Return the numbers of people or items by id; ids that nobody has are left out."""
+    column = _IDS[what]
+    number = column.table.c.number
+    found: dict[str, int] = {}
+    for some in _slices(list(dict.fromkeys(wanted))):
+        query = select(column, number).where(
+            column.table.c.category_id == category_id, column.in_(some)
+        )
+        found.update((one, int(n)) for one, n in connection.execute(query))
+    return found
+
+
+def ids_of(
+    connection: Connection, what: str, category_id: int, numbers: Iterable[int]
+) -> dict[int, str]:
+    """Return the ids of people or items by number.
+
+    Raises:
+        UnknownName: a number that nobody has.
+    """
+    column = _IDS[what]
+    number = column.table.c.number
+    wanted = list(dict.fromkeys(int(one) for one in numbers))
+    found: dict[int, str] = {}
+    for some in _slices(wanted):
+        query = select(number, column).where(
+            column.table.c.category_id == category_id, number.in_(some)
+        )
+        found.update((int(n), one) for n, one in connection.execute(query))
+    for one in wanted:
+        if one not in found:
+            raise UnknownName(f"nothing in {column.table.name} has the number {one}")
+    return found
+
+
 def rows_by_number(
     connection: Connection, table: Table, category_id: int, numbers: Sequence[int]
 ) -> list[Row[Any]]:
@@ -56,9 +96,8 @@ def rows_by_number(
     """
     wanted = [int(number) for number in numbers]
     found: dict[int, Row[Any]] = {}
-    for start in range(0, len(wanted), _AT_ONCE):
-        some = table.c.number.in_(wanted[start : start + _AT_ONCE])
-        query = select(table).where(table.c.category_id == category_id, some)
+    for some in _slices(wanted):
+        query = select(table).where(table.c.category_id == category_id, table.c.number.in_(some))
         found.update((row.number, row) for row in connection.execute(query))
     for number in wanted:
         if number not in found:
@@ -93,3 +132,8 @@ def unknown(connection: Connection, what: str, category_id: int, wanted: str) ->
     return UnknownName(
         f"no {what} {wanted!r} in {name!r}{hint}", next_step=f"recsys data stats {name}"
     )
+
+
+def _slices(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(values), _AT_ONCE):
+        yield values[start : start + _AT_ONCE]

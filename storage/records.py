@@ -14,6 +14,12 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from storage.label_records import LabelFailure as LabelFailure
+from storage.label_records import LabelRequest as LabelRequest
+from storage.label_records import LabelStatistics as LabelStatistics
+from storage.label_records import NoiseFloor as NoiseFloor
+from storage.label_records import SoftLabel as SoftLabel
+
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
 
@@ -129,47 +135,6 @@ class Log:
     def __len__(self) -> int:
         """Return the number of interactions."""
         return len(self.user)
-
-
-@dataclass(frozen=True, slots=True)
-class LabelRequest:
-    """One question to a teacher: this history, these candidates.
-
-    `key` is the hash of everything that decides the answer: the texts shown (titles of
-    history and candidates, in order), the template, the way of scoring, the model's digest
-    and precision. Asking the same twice costs nothing.
-    """
-
-    key: str
-    category_id: int
-    purpose: str
-    """'choose', 'gate' or 'train': which slice of the data it belongs to."""
-    user: int
-    event: int
-    """Row of the target in the category's Log, -1 for a request without a target."""
-    history: tuple[int, ...]
-    candidates: tuple[int, ...]
-    target: int
-    """Index into `candidates` of what the person really chose; -1 where nobody knows."""
-    teacher: str
-    """`ModelCard.key` of who is asked."""
-    method: str
-    """'likelihood' or 'letters'."""
-
-
-@dataclass(frozen=True, slots=True)
-class SoftLabel:
-    """What a teacher answered: raw scores, one a candidate, before any temperature."""
-
-    key: str
-    """The request's key."""
-    scores: tuple[float, ...]
-    tokens: tuple[int, ...]
-    """How many tokens each score sums over (1 for letters)."""
-    status: str
-    """'ok', 'declined', 'no_opinion' …: only 'ok' is ever a label."""
-    seconds: float
-    details: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from storage.catalogue import Catalogue
 from storage.database import BUSY_SECONDS, Database
 from storage.labels import Labels
 from storage.migrations import HEAD
+from storage.noise import NoiseFloors
 from storage.runs import Runs
 
 
@@ -33,6 +34,7 @@ class Store:
         self.artifacts = artifacts
         self.catalogue = Catalogue(database)
         self.labels = Labels(database)
+        self.noise = NoiseFloors(database)
         self.runs = Runs(database)
 
     @classmethod

@@ -32,6 +32,18 @@ from sqlalchemy import (
 )
 
 
+def storable(text: str) -> bool:
+    r"""Say whether every database takes a text as it is.
+
+    >>> storable("żółw 🐢"), storable("half a pair: \ud800"), storable("\0")
+    (True, False, False)
+    """
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False
+
+
 class Json(TypeDecorator[Any]):
     """JSON as text: exact for floats, infinities included, and readable in any client."""
 
@@ -42,7 +54,9 @@ class Json(TypeDecorator[Any]):
         """Write the value compactly, keys sorted."""
         if value is None:
             return None
-        return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        # What a model wrote may hold half of a surrogate pair, which no database takes.
+        return text if storable(text) else json.dumps(value, sort_keys=True, separators=(",", ":"))
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
         """Read it back; tuples come back as lists."""
@@ -155,6 +169,8 @@ label_requests = Table(
     Column("target", Integer, nullable=False),
     Column("teacher", String, nullable=False),
     Column("method", String, nullable=False),
+    Column("template", String, nullable=False, server_default=""),
+    Column("shift", Integer, nullable=False, server_default="0"),
     PrimaryKeyConstraint("category_id", "number"),
     UniqueConstraint("category_id", "purpose", "key", "user_number", "event"),
     Index(None, "key"),
@@ -169,6 +185,33 @@ soft_labels = Table(
     Column("status", String, nullable=False),
     Column("seconds", Float, nullable=False),
     Column("details", Json, nullable=False),
+)
+
+label_failures = Table(
+    "label_failures",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("key", String, nullable=False, index=True),
+    Column("at", String, nullable=False),
+    Column("status", String, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("host", String, nullable=False),
+    Column("seconds", Float, nullable=False),
+)
+
+noise_floors = Table(
+    "noise_floors",
+    metadata,
+    Column("teacher", String, nullable=False),
+    Column("measured_at", String, nullable=False),
+    Column("server", String, nullable=False),
+    Column("options", String, nullable=False),
+    Column("floor", Float, nullable=False),
+    Column("median", Float, nullable=False),
+    Column("flips", Integer, nullable=False),
+    Column("comparisons", Integer, nullable=False),
+    Column("details", Json, nullable=False),
+    PrimaryKeyConstraint("teacher", "measured_at"),
 )
 
 unconditional_scores = Table(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -23,6 +26,7 @@ from storage import sqlite
 from storage.errors import StoreUnavailable
 from storage.migrations import HEAD, KNOWN, VERSION_TABLE
 from storage.migrations.upgrade import upgrade
+from storage.records import LabelRequest, SoftLabel
 from storage.store import Store
 from storage.tables import metadata
 
@@ -102,6 +106,55 @@ def test_a_populated_older_schema_is_migrated(engine: Engine, tmp_path: Path) ->
         (figure,) = store.runs.measurements("r1")
         assert (figure.artifact, figure.value, figure.people) == ("", 0.5, 3)
         assert store.schema_version == HEAD
+
+
+def populate_0002(engine: Engine) -> None:
+    migrate(engine, "0002")
+    with engine.connect() as connection, connection.begin():
+        for statement in (
+            "INSERT INTO categories VALUES (1,'Pens','x',0,1.0,5.0,1,2,1,0,'2026','d','')",
+            "INSERT INTO label_requests VALUES"
+            " (1,0,'k0','train',0,3,'[1]','[0,1]',1,'smol','likelihood'),"
+            " (1,1,'k1','gate',0,-1,'[1]','[0,1]',-1,'smol','letters')",
+            "INSERT INTO soft_labels VALUES ('k0','[-1.5,-Infinity]','[2,3]','ok',0.5,'{\"a\":1}')",
+        ):
+            connection.exec_driver_sql(statement)
+
+
+def test_questions_and_answers_of_the_older_schema_are_migrated(
+    engine: Engine, tmp_path: Path
+) -> None:
+    populate_0002(engine)
+    engine.dispose()
+    with Store.open(tmp_path / "plain.sqlite", tmp_path / "artifacts") as store:
+        first = LabelRequest("k0", 1, "train", 0, 3, (1,), (0, 1), 1, "smol", "likelihood")
+        second = LabelRequest("k1", 1, "gate", 0, -1, (1,), (0, 1), -1, "smol", "letters")
+        assert store.labels.requests(1) == [first, second]
+        assert (first.template, first.shift) == ("", 0)
+        assert store.labels.pending(1) == [second]
+        answer = SoftLabel("k0", (-1.5, -math.inf), (2, 3), "ok", 0.5, {"a": 1})
+        assert store.labels.get(["k0", "k1"]) == {"k0": answer}
+        assert store.labels.failures(["k0", "k1"]) == {}
+        third = replace(second, key="k2", template="7/books", shift=1)
+        store.labels.add_requests([first, third])
+        assert store.labels.requests(1) == [first, second, third]
+
+
+def test_the_label_store_can_go_back_and_forth(engine: Engine) -> None:
+    populate_0002(engine)
+    before = layout(engine)
+    migrate(engine, "0003")
+    assert {"label_failures", "noise_floors"} <= layout(engine).keys()
+    with engine.connect() as connection, connection.begin():
+        config = Config()
+        config.set_main_option("script_location", str(Path(storage.migrations.__file__).parent))
+        config.set_main_option("path_separator", "os")
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0002")
+    assert layout(engine) == before
+    with engine.connect() as connection:
+        kept = connection.exec_driver_sql("SELECT key, method FROM label_requests").all()
+    assert [tuple(row) for row in kept] == [("k0", "likelihood"), ("k1", "letters")]
 
 
 def test_a_migration_that_fails_leaves_the_older_schema(engine: Engine, tmp_path: Path) -> None:
