@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, repeat
 
 import numpy as np
 import torch
@@ -62,6 +63,10 @@ class Consulted:
     """None for one teacher."""
     taught: Taught
 
+    def close(self) -> None:
+        """Let go of the teachers' connections."""
+        let_go(self.teachers)
+
     @property
     def card(self) -> ModelCard:
         """The first teacher's card."""
@@ -87,24 +92,23 @@ def consult(
         TeacherUnfit: none is.
     """
     ground, teachers = yield from hire(store, config, settings, encoder=encoder)
-    fusion = fuse(teachers) if len(teachers) > 1 else None
-    if fusion is not None:
-        yield Notice(how_fused(teachers, fusion))
-    seconds = sum(one.chosen.seconds for one in teachers)
-    count = yield from plan_requests(store, ground, config, teachers[0].card, seconds)
-    weights = yield from open_weights(store, config, settings, teachers[0].listener.backend)
-    lessons = []
-    for number, one in enumerate(teachers):
-        inside = weights if number == 0 else None
-        lessons.append(
-            (
-                yield from teach(
-                    one.listener, ground, config, inside, one.chosen, count, quiet=number > 0
-                )
-            )
-        )
-    taught = lessons[0] if fusion is None else fused(teachers, lessons, fusion)
-    return Consulted(ground, tuple(teachers), fusion, taught)
+    try:
+        fusion = fuse(teachers) if len(teachers) > 1 else None
+        if fusion is not None:
+            yield Notice(how_fused(teachers, fusion))
+        seconds = sum(one.chosen.seconds for one in teachers)
+        count = yield from plan_requests(store, ground, config, teachers[0].card, seconds)
+        weights = yield from open_weights(store, config, settings, teachers[0].listener.backend)
+        lessons = []
+        for one, inside in zip(teachers, chain([weights], repeat(None)), strict=False):
+            later = one is not teachers[0]
+            asked = teach(one.listener, ground, config, inside, one.chosen, count, quiet=later)
+            lessons.append((yield from asked))
+        taught = lessons[0] if fusion is None else fused(teachers, lessons, fusion)
+        return Consulted(ground, tuple(teachers), fusion, taught)
+    except BaseException:
+        let_go(teachers)
+        raise
 
 
 def hire(
@@ -123,13 +127,17 @@ def hire(
     ground = yield from prepare(store, config, encoder)
     specs = (config.teacher.spec, *config.teacher.others)
     teachers: list[Consultant] = []
-    for spec in specs:
-        try:
-            teachers.append((yield from measure_teacher(store, ground, config, settings, spec)))
-        except TeacherUnfit as error:
-            if len(specs) == 1:
-                raise
-            yield Notice(f"{spec} is left out: {error.what}")
+    try:
+        for spec in specs:
+            try:
+                teachers.append((yield from measure_teacher(store, ground, config, settings, spec)))
+            except TeacherUnfit as error:
+                if len(specs) == 1:
+                    raise
+                yield Notice(f"{spec} is left out: {error.what}")
+    except BaseException:
+        let_go(teachers)
+        raise
     if not teachers:
         raise TeacherUnfit(
             f"none of {', '.join(specs)} is fit to teach", next_step="recsys distill --ignore-gate"
@@ -142,13 +150,23 @@ def measure_teacher(
 ) -> Generator[Event, None, Consultant]:
     """Open one teacher, choose how it is scored, and judge it."""
     backend = open_teacher(store, config.with_teacher(spec=spec), settings)
-    card = backend.describe()
-    yield Notice(describe(card))
-    listener = listener_of(store, ground, config, backend)
-    chosen = yield from choose(listener, ground, config)
-    yield Notice(how_chosen(chosen))
-    gate = yield from judge(listener, ground, config, chosen)
+    try:
+        card = backend.describe()
+        yield Notice(describe(card))
+        listener = listener_of(store, ground, config, backend)
+        chosen = yield from choose(listener, ground, config)
+        yield Notice(how_chosen(chosen))
+        gate = yield from judge(listener, ground, config, chosen)
+    except BaseException:
+        backend.close()
+        raise
     return Consultant(listener, card, chosen, gate)
+
+
+def let_go(teachers: Sequence[Consultant]) -> None:
+    """Close the connections of teachers that are of no more use."""
+    for one in teachers:
+        one.listener.backend.close()
 
 
 def open_teacher(store: Store, config: DistilConfig, settings: Settings) -> Backend:

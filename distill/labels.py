@@ -15,7 +15,7 @@ import numpy as np
 
 from distill.asking import ask
 from distill.config import DistilConfig, check
-from distill.consulting import Consultant, Fusion, fuse, hire
+from distill.consulting import Consultant, Fusion, fuse, hire, let_go
 from distill.teaching import training_slice
 from recommender.config import Settings
 from recommender.embeddings import TextEncoder
@@ -97,9 +97,12 @@ def label_category(
     count = config.teacher.requests or DEFAULT_REQUESTS
     questions = training_slice(ground, config, count, measured=config.teacher.weights != "none")
     rows = []
-    for one in teachers:
-        asked = yield from ask(one.listener, questions, one.chosen, "train")
-        rows.append(row_of(one, questions, sum(asked.heard)))
+    try:
+        for one in teachers:
+            asked = yield from ask(one.listener, questions, one.chosen, "train")
+            rows.append(row_of(one, questions, sum(asked.heard)))
+    finally:
+        let_go(teachers)
     gate = teachers[0].gate
     yield CategoryLabelled(
         category=ground.category,

@@ -79,6 +79,7 @@ def run(
 ) -> Generator[Event, None, None]:
     """Go down the road with an open Store; `encoder` makes vectors of titles, as in `distil`."""
     said = yield from consult(store, config, settings, encoder=encoder)
+    said.close()
     observed = observed_events(said.ground)
     lesson = distillation(said.taught, config, observed=observed)
     undistilled = yield from train_arm(store, said.ground, Arm(UNDISTILLED, config, None))

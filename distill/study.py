@@ -89,6 +89,7 @@ def study(
     """
     check(config)
     said = yield from consult(store, config, settings)
+    said.close()
     ground = said.ground
     measured: dict[str, list[Evaluation]] = {}
     best: dict[str, list[float]] = {}

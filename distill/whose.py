@@ -53,7 +53,8 @@ def open_weights(
             return None
         return _opened(store, config, settings, spec)
     if not spec:
-        facts = ServerModels(server.client).show(server.describe().name)
+        with ServerModels(server.client) as models:
+            facts = models.show(server.describe().name)
         found = find_own_weights(facts, server.client.address)
         spec = found.spec
         yield Notice(f"weights of {facts.name}: {found.how}, {spec}")

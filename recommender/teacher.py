@@ -103,6 +103,10 @@ class TeacherRanker:
             return tournament(len(items), judge, size=GROUP)
         return self._score_group(history, items)
 
+    def close(self) -> None:
+        """Let go of the backend's connections."""
+        self.backend.close()
+
     def _score_group(self, history: Sequence[int], items: Sequence[int]) -> Array:
         method = self.scoring.method
         asked = address(

@@ -167,6 +167,10 @@ class Backend(Protocol):
         """Cosine between the history's texts and each candidate's."""
         ...
 
+    def close(self) -> None:
+        """Let go of connections; the backend is of no use afterwards."""
+        ...
+
 
 class Refusing:
     """A `Backend` that can do nothing: what a backend lacks, it inherits from here.
@@ -207,6 +211,9 @@ class Refusing:
     def similarity(self, prompt: Prompt) -> Scores:
         """Refuse."""
         raise self.refusal("compare texts by embeddings")
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to let go of."""
 
     def refusal(self, what: str) -> BadSetting:
         """Return the error that names what cannot be done, and by whom."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from threading import Lock
 
 import numpy as np
@@ -98,14 +98,23 @@ class EmbeddingBackend(Refusing):
     storage.errors.BadSetting: an encoder of texts cannot score letters; ...
     """
 
-    def __init__(self, encoder: TextEncoder, *, server: str = "", source: str = "") -> None:
+    def __init__(
+        self,
+        encoder: TextEncoder,
+        *,
+        server: str = "",
+        source: str = "",
+        on_close: Callable[[], None] | None = None,
+    ) -> None:
         """Stand on an encoder; nothing is asked of it yet.
 
         Args:
             encoder: what makes the vectors.
             server: program and version of the server that holds it; empty in this process.
             source: where it was opened from, for people.
+            on_close: what closes the encoder's connections, where it has any.
         """
+        self._on_close = on_close
         self.refuses_as = f"the encoder {source!r}" if source else "an encoder of texts"
         self._vectors = Remembering(encoder)
         self._server = server
@@ -149,6 +158,11 @@ class EmbeddingBackend(Refusing):
             seconds=time.perf_counter() - started,
             history_shown=len(history),
         )
+
+    def close(self) -> None:
+        """Close the encoder's connections."""
+        if self._on_close is not None:
+            self._on_close()
 
     def warm(self, titles: Sequence[str]) -> int:
         """Encode titles ahead of the questions, many at once; return how many were new."""

@@ -55,6 +55,11 @@ class Hosts(Refusing):
         """Ask the first member."""
         return self.members[0].similarity(prompt)
 
+    def close(self) -> None:
+        """Close all members."""
+        for one in self.members:
+            one.close()
+
 
 def members_of(backend: Backend) -> tuple[Backend, ...]:
     """Return the machines behind a backend: itself where it is one."""

@@ -152,17 +152,24 @@ def _on_servers(name: str, settings: Settings, mode: Mode) -> Backend:
     hosts = settings.hosts or ("",)
     if mode == "embedding" or _embeds_only(name, hosts[0]):
         return _server_encoder(name, hosts[0])
-    members = [OllamaBackend.open(name, host=host, num_ctx=settings.num_ctx) for host in hosts]
-    return members[0] if len(members) == 1 else Hosts(members)
+    members: list[Backend] = []
+    try:
+        for host in hosts:
+            members.append(OllamaBackend.open(name, host=host, num_ctx=settings.num_ctx))
+        return members[0] if len(members) == 1 else Hosts(members)
+    except BaseException:
+        for one in members:
+            one.close()
+        raise
 
 
 def _embeds_only(name: str, host: str) -> bool:
     from recommender.backends.ollama.client import OllamaClient
     from recommender.backends.ollama.models import ServerModels
 
-    with OllamaClient(host) as client:
+    with OllamaClient(host) as client, ServerModels(client) as models:
         client.version()
-        able = ServerModels(client).show(name).capabilities
+        able = models.show(name).capabilities
     return "embedding" in able and "completion" not in able
 
 
@@ -171,7 +178,11 @@ def _server_encoder(name: str, host: str) -> Backend:
     from recommender.backends.ollama.encoder import OllamaEncoder
 
     encoder = OllamaEncoder(name, host=host)
-    return EmbeddingBackend(encoder, server=encoder.server, source=name)
+    try:
+        return EmbeddingBackend(encoder, server=encoder.server, source=name, on_close=encoder.close)
+    except BaseException:
+        encoder.close()
+        raise
 
 
 def _encoder(spec: str, settings: Settings) -> Backend:

@@ -30,14 +30,14 @@ def write_lines(path: Path, lines: Iterable[str]) -> int:
 
 
 @contextmanager
-def reading_lines(path: Path) -> Iterator[Iterator[str]]:
-    """Yield the lines of a file; bytes that are no UTF-8 are replaced, and fail as JSON.
+def reading_lines(path: Path) -> Iterator[Iterator[bytes]]:
+    """Yield the lines of a file as bytes: whoever reads them counts those that are no text.
 
     Raises:
         BadData: there is no such file, or it cannot be read.
     """
     try:
-        with path.open(encoding="utf-8", errors="replace") as stream:
+        with path.open("rb") as stream:
             yield iter(stream)
     except OSError as error:
         raise BadData(f"cannot read {str(path)!r}: {error.strerror}") from error

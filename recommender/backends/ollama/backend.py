@@ -6,20 +6,30 @@ tokens that it would write itself.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from recommender.backends import Ability, Completion, ModelCard, Prompt, Refusing, Scores
 from recommender.backends.errors import CannotTeach, ContextTooSmall
 from recommender.backends.ollama.client import OllamaClient
 from recommender.backends.ollama.models import Facts, ServerModels
-from recommender.backends.ollama.templates import ChatTemplate, find_template
+from recommender.backends.ollama.templates import (
+    MARK,
+    ChatTemplate,
+    find_template,
+    thinking_only,
+)
 from recommender.chat_prompts import OPENING, letters_turn
 from recommender.letters import TOP, nothing_read, read_letters
 
 NUM_CTX = 4096
 KEEP_ALIVE = "30m"
+FIRST_WITH_LOGPROBS = (0, 12, 11)
+THOUGHTS = ("<think", "<|channel", "<thought")
+"""What a model that thinks whatever it is told begins with."""
 BYTES_PER_TOKEN = 2
 """Fewer than any text has on average, so that a prompt that should fit does."""
 SPARE_TOKENS = 64
@@ -75,23 +85,30 @@ class OllamaBackend(Refusing):
             CannotTeach: it is an embedding model, or thinks whatever it is told.
         """
         client = client or OllamaClient(host)
+        try:
+            return cls._opened(client, name, num_ctx)
+        except BaseException:
+            client.close()
+            raise
+
+    @classmethod
+    def _opened(cls, client: OllamaClient, name: str, num_ctx: int) -> OllamaBackend:
         version = client.version()
-        facts = ServerModels(client).show(name)
+        with ServerModels(client) as models:
+            facts = models.show(name)
         if facts.capabilities and "completion" not in facts.capabilities:
             raise CannotTeach(
                 f"{name!r} writes no text: it can do {', '.join(facts.capabilities)}",
                 next_step=f"--teacher-mode embedding with --teacher {name}",
             )
         given = min(num_ctx, facts.context or num_ctx)
-        options = frozen_options(given)
-        template = find_template(client, facts, {**options, "num_predict": 1})
-        blank = cls(client, _card(facts, version, client.address, given, ()), template)
-        blank.num_ctx = given
-        abilities: tuple[Ability, ...] = ("letters", "text", "json")
-        if not blank._names_alternatives():
-            abilities = ("text", "json")
-        card = _card(facts, version, client.address, given, abilities)
-        return cls(client, card, template, num_ctx=given)
+        template = find_template(client, facts, {**frozen_options(given), "num_predict": 1})
+        card = _card(facts, version, client.address, given, template)
+        blank = cls(client, card, template, num_ctx=given)
+        abilities: tuple[Ability, ...] = ("text", "json")
+        if blank._names_alternatives():
+            abilities = ("letters", *abilities)
+        return cls(client, replace(card, abilities=abilities), template, num_ctx=given)
 
     def describe(self) -> ModelCard:
         """Say what model this is and what it can do."""
@@ -194,7 +211,13 @@ class OllamaBackend(Refusing):
         text = self.template.around(turn, OPENING)
         answer = self.client.generate(self.fields(text, predict=1, top=TOP), patient=True)
         top = _alternatives(answer)
-        return len(top) > 1 or answer.get("response") == ""
+        likeliest = max(top, key=lambda one: one[1])[0] if top else str(answer.get("response", ""))
+        if likeliest.strip().startswith(THOUGHTS):
+            raise thinking_only(self._card.name)
+        if not top and not answer.get("response"):
+            # It ended at once, and says nothing of what it could have said.
+            return version_of(self._card.server) >= FIRST_WITH_LOGPROBS
+        return len(top) > 1
 
     def _as_scores(
         self,
@@ -260,8 +283,8 @@ def was_cut(counted: int, size: int, num_ctx: int) -> bool:
         return False
     if counted >= num_ctx - 1 or counted < size * LEAST_SHARE:
         return True
-    halved = counted - num_ctx // 2 in (1, 2, 3)
-    return halved and size / 4 > num_ctx
+    # No text has more tokens than bytes, so a shorter one was not cut.
+    return size > num_ctx and counted - num_ctx // 2 in (1, 2, 3)
 
 
 def _alternatives(answer: Mapping[str, Any]) -> list[tuple[str, float]]:
@@ -279,8 +302,9 @@ def _shape(answer: Mapping[str, Any], top: Sequence[tuple[str, float]]) -> str:
 
 
 def _card(
-    facts: Facts, version: str, address: str, num_ctx: int, abilities: tuple[Ability, ...]
+    facts: Facts, version: str, address: str, num_ctx: int, template: ChatTemplate
 ) -> ModelCard:
+    around = hashlib.sha256(template.around(MARK).encode()).hexdigest()[:8]
     return ModelCard(
         name=facts.name,
         family=facts.family,
@@ -290,13 +314,22 @@ def _card(
         digest=f"sha256:{facts.digest[:24]}",
         precision=facts.quantisation or "unknown",
         source=f"{address}/{facts.name}",
-        abilities=abilities,
         device=f"Ollama at {address}",
         server=f"ollama {version}",
         concurrent=True,
-        options=f"num_ctx={num_ctx}",
+        options=f"num_ctx={num_ctx},chat={around}",
         context=num_ctx,
     )
+
+
+def version_of(server: str) -> tuple[int, ...]:
+    """Read the numbers of a server's version.
+
+    >>> version_of("ollama 0.12.11"), version_of("ollama 0.33.0-rc2")
+    ((0, 12, 11), (0, 33, 0))
+    """
+    numbers = server.rpartition(" ")[2].partition("-")[0].split(".")
+    return tuple(int(number) for number in numbers if number.isdigit())
 
 
 def parameter_count(text: str) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any
 
 import ollama
@@ -38,12 +39,26 @@ class Facts:
 
 
 class ServerModels:
-    """What one server holds. Stands on an open client, and asks by its address and options."""
+    """What one server holds. Close it, or use it in a `with`.
+
+    It stands on an open client, and asks by its address and options.
+    """
 
     def __init__(self, client: OllamaClient) -> None:
         """`client` says where, and how patiently."""
         self.address = client.address
         self._package = ollama.Client(host=client.address, **client.options)
+
+    def __enter__(self) -> ServerModels:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
 
     def pulled(self) -> list[Facts]:
         """Return the models that are pulled, by `/api/tags`; templates are not among it."""
@@ -138,10 +153,12 @@ def held_by(hosts: Sequence[str], *, seconds: float = 2.0) -> Iterator[tuple[str
     []
     """
     for host in hosts or ("",):
-        with OllamaClient(host, answer_seconds=seconds) as client, suppress(BackendError):
-            models = ServerModels(client)
+        with (
+            suppress(BackendError),
+            OllamaClient(host, answer_seconds=seconds) as client,
+            ServerModels(client) as models,
+        ):
             found = models.pulled()
-            models.close()
             yield from ((client.address, facts) for facts in found)
 
 

@@ -37,9 +37,8 @@ def pull(
         ServerDown: no server answers, or it cannot reach the registry.
     """
     started = clock()
-    with OllamaClient(host) as client:
+    with OllamaClient(host) as client, ServerModels(client) as models:
         client.version()
-        models = ServerModels(client)
         stage = f"pull {name}"
         try:
             digest = models.show(name).digest
@@ -62,4 +61,3 @@ def pull(
             digest = models.show(name).digest
             yield StageDone(stage, clock() - started)
         yield Pulled(name, digest, client.address)
-        models.close()
