@@ -199,17 +199,17 @@ def _files(version: str) -> list[Path]:
 
 
 def _case(found: dict[str, Any]) -> Case:
-    sequences = {
-        name: tuple(found.get(name, ())) for name in ("candidates", "history", "rotations")
-    }
-    plain = {name: found[name] for name in ("target", "user", "prompt_words") if name in found}
     return Case(
         name=found["name"],
         about=found["about"],
         server=found["server"],
         exchanges=tuple(_exchange(one["request"], one["response"]) for one in found["exchanges"]),
-        **sequences,
-        **plain,
+        candidates=tuple(found.get("candidates", ())),
+        history=tuple(found.get("history", ())),
+        target=found.get("target"),
+        user=found.get("user", ""),
+        rotations=tuple(found.get("rotations", ())),
+        prompt_words=found.get("prompt_words", 0),
     )
 
 

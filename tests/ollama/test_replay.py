@@ -23,7 +23,7 @@ def sent(client: httpx.Client, one: Exchange) -> tuple[httpx.Response, list[byte
 def test_every_recorded_request_gets_its_recorded_answer(version: str) -> None:
     known = cases(version)
     assert len(known) > 80
-    with Replay(version) as server, httpx.Client(base_url=server.url) as client:
+    with Replay(version) as server, httpx.Client(base_url=server.url, verify=False) as client:
         for case in known.values():
             for number, one in enumerate(case.exchanges):
                 where = (version, case.name, number)
@@ -48,7 +48,7 @@ def test_it_is_one_connection_unless_the_server_closes_it(version: str) -> None:
     case = cases(version)["score-parallel"]
     with Replay(version, only=("score-parallel",)) as server:
         limits = httpx.Limits(max_connections=1, max_keepalive_connections=1)
-        with httpx.Client(base_url=server.url, limits=limits) as client:
+        with httpx.Client(base_url=server.url, limits=limits, verify=False) as client:
             ports = {
                 answer.extensions["network_stream"].get_extra_info("client_addr")
                 for answer, _ in (sent(client, one) for one in case.exchanges)
@@ -58,9 +58,11 @@ def test_it_is_one_connection_unless_the_server_closes_it(version: str) -> None:
 
 def test_the_same_request_gets_its_recordings_in_order_and_then_the_last() -> None:
     case = cases("0.32.15")["score-repeat"]
-    with Replay("0.32.15", only=("score-repeat",)) as server:
-        with httpx.Client(base_url=server.url) as client:
-            got = [b"".join(sent(client, case.exchanges[0])[1]) for _ in range(7)]
+    with (
+        Replay("0.32.15", only=("score-repeat",)) as server,
+        httpx.Client(base_url=server.url, verify=False) as client,
+    ):
+        got = [b"".join(sent(client, case.exchanges[0])[1]) for _ in range(7)]
     recorded = [one.answer for one in case.exchanges]
     assert got == [*recorded, recorded[-1], recorded[-1]]
 
@@ -68,31 +70,35 @@ def test_the_same_request_gets_its_recordings_in_order_and_then_the_last() -> No
 def test_only_keeps_a_request_to_the_files_that_are_named() -> None:
     one = cases("0.24.0")["score-letters"].exchanges[0]
     for name in ("score-letters", "reload"):
-        with Replay("0.24.0", only=(name,)) as server, httpx.Client(base_url=server.url) as client:
-            answer, pieces = sent(client, one)
+        with (
+            Replay("0.24.0", only=(name,)) as server,
+            httpx.Client(base_url=server.url, verify=False) as client,
+        ):
+            _, pieces = sent(client, one)
             assert b"".join(pieces) == cases("0.24.0")[name].exchanges[0].answer
             assert client.get("/api/version").status_code == REFUSED
 
 
 def test_saying_a_default_is_the_same_request_and_anything_else_is_not() -> None:
-    with Replay("0.32.15", only=("pull-missing", "score-letters")) as server:
-        with httpx.Client(base_url=server.url) as client:
-            pull = {"model": "registry.example/library/shop:nothing", "insecure": True}
-            for said in ({"stream": True}, {"verbose": False}, {"username": None}):
-                assert client.post("/api/pull", json={**pull, **said}).status_code == 200
-            score = cases("0.32.15")["score-letters"].exchanges[0].json
-            options = {**score["options"], "repeat_penalty": 1, "stop": None}
-            same = {**score, "options": options}
-            assert client.post("/api/generate", json=same).status_code == 200
-            assert server.refused == []
-            other = {**score, "options": {**options, "num_ctx": 4096}, "stream": True}
-            refused = client.post("/api/generate", json=other)
-            assert refused.status_code == REFUSED
-            assert refused.json() == {
-                "error": "not recorded: POST /api/generate; 'score-letters' differs in options, "
-                "stream"
-            }
-            assert [one.json for one in server.refused] == [other]
+    with (
+        Replay("0.32.15", only=("pull-missing", "score-letters")) as server,
+        httpx.Client(base_url=server.url, verify=False) as client,
+    ):
+        pull = {"model": "registry.example/library/shop:nothing", "insecure": True}
+        for said in ({"stream": True}, {"verbose": False}, {"username": None}):
+            assert client.post("/api/pull", json={**pull, **said}).status_code == 200
+        score = cases("0.32.15")["score-letters"].exchanges[0].json
+        options = {**score["options"], "repeat_penalty": 1, "stop": None}
+        same = {**score, "options": options}
+        assert client.post("/api/generate", json=same).status_code == 200
+        assert server.refused == []
+        other = {**score, "options": {**options, "num_ctx": 4096}, "stream": True}
+        refused = client.post("/api/generate", json=other)
+        assert refused.status_code == REFUSED
+        assert refused.json() == {
+            "error": "not recorded: POST /api/generate; 'score-letters' differs in options, stream"
+        }
+        assert [one.json for one in server.refused] == [other]
 
 
 def test_the_package_of_ollama_can_read_it() -> None:
