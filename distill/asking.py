@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from distill.config import DistilConfig
+from distill.config import DistilConfig, TeacherConfig
 from distill.ground import Ground, sampler
 from recommender.answering import IN_ORDERS
 from recommender.backends import ModelCard
@@ -32,6 +32,7 @@ from recommender.scoring import (
     choose_scoring,
     combine,
 )
+from recommender.splits import Split
 from storage.errors import BadData, TeacherUnfit
 from storage.records import LabelRequest
 
@@ -111,7 +112,7 @@ def choose(
     teacher = config.teacher
     questions, kept = validation_questions(
         ground.split,
-        [teacher.choose_requests, teacher.gate_requests],
+        slice_sizes(teacher, people_in(ground.split)),
         sampler(ground, config),
         seed=config.seed,
     )
@@ -142,6 +143,28 @@ def choose(
         questions=tuple(questions),
         gate=tuple(kept),
     )
+
+
+FEWEST_AT_GATE = 30
+"""Where fewer people than this would be left for the gate, both slices are halves."""
+
+
+def slice_sizes(teacher: TeacherConfig, people: int) -> tuple[int, int]:
+    """Return how many validation requests choose the scoring, and how many judge the teacher.
+
+    >>> from distill.config import TeacherConfig
+    >>> slice_sizes(TeacherConfig(), 400), slice_sizes(TeacherConfig(), 100)
+    ((90, 120), (50, 50))
+    """
+    choose, gate = teacher.choose_requests, teacher.gate_requests
+    if people - choose >= min(FEWEST_AT_GATE, gate):
+        return choose, gate
+    return min(choose, people // 2), min(gate, people - people // 2)
+
+
+def people_in(split: Split) -> int:
+    """Return how many people have a validation request."""
+    return len(np.unique(split.log.user[split.events("valid")]))
 
 
 def methods_of(config: DistilConfig, card: ModelCard) -> tuple[str, ...]:
