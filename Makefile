@@ -24,7 +24,7 @@ test: $(VENV)/dev.stamp models ## run the default tests, with the examples in do
 	$(BIN)/python -m pytest
 
 test-all: $(VENV)/dev.stamp models ## run all tests, the slow ones too
-	$(BIN)/python -m pytest -m 'not bench'
+	$(BIN)/python -m pytest -m 'not bench and not ollama'
 
 lint: $(VENV)/dev.stamp ## check format, style and the direction of imports
 	$(BIN)/ruff format --check .

@@ -12,7 +12,8 @@ imported where a teacher is asked, and nowhere else.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
@@ -79,6 +80,7 @@ class Recommender:
         self.category = category
         self.settings = settings
         self._rankers: dict[str, Ranker] = {}
+        self._closing = ExitStack()
 
     @classmethod
     def open(
@@ -123,7 +125,8 @@ class Recommender:
         self.close()
 
     def close(self) -> None:
-        """Close the Store."""
+        """Close the Store, and whatever a teacher keeps open."""
+        self._closing.close()
         self.store.close()
 
     def recommend(
@@ -139,8 +142,8 @@ class Recommender:
         Args:
             user: a person of the data; None where `history` is given.
             n: how many items.
-            by: one of `RANKERS`. Without a student, 'student' is answered by the teacher over
-                candidates, which the notices say.
+            by: one of `RANKERS`, or one of the settings' own. Without a student, 'student' is
+                answered by the teacher over candidates, which the notices say.
             history: titles or ids, for a person who is not in the data.
 
         Raises:
@@ -179,12 +182,42 @@ class Recommender:
         """Return the answers of several rankers to the same history, in the order named."""
         return [self.recommend(user, n, by=one, history=history) for one in by]
 
+    def reasons(
+        self,
+        answer: Recommendation,
+        *,
+        user: str | None = None,
+        history: Sequence[str] | None = None,
+        by: str = "teacher",
+    ) -> Iterator[tuple[Recommended, Iterator[str]]]:
+        """Return each item of an answer with why it might suit the person, as a model writes it.
+
+        Give `user` or `history` as to `recommend`; `by` is 'teacher' or 'teacher:MODEL'. The text
+        is raw: `tui.text.safe_pieces` makes it safe to show. Nothing is asked before an item's
+        iterator is read; closing it stops the model.
+
+        Raises:
+            BadSetting: `by` is no language model.
+        """
+        # Deferred: only a teacher gives reasons.
+        from recommender.explaining import explain, writer
+
+        teacher = writer(by, self.ranker(by)[0] if by.partition(":")[0] == "teacher" else None)
+        past = [int(item) for item in self._history(user, history)[0]]
+        number, category = self.store.catalogue.item_number, self.category.id
+        return (
+            (item, explain(teacher.backend, teacher.texts, past, number(category, item.id)))
+            for item in answer.items
+        )
+
     def ranker(self, by: str) -> tuple[Ranker, tuple[str, ...]]:
         """Return a ranker by its name, opened once, and what should be said about it.
 
         Raises:
             BadSetting: no such ranker.
         """
+        if by in self.settings.rankers:
+            return self._kept(f"own:{by}", lambda: self._open_own(by)), ()
         kind, _, which = by.partition(":")
         if kind == "student":
             run = self._student(which)
@@ -203,7 +236,8 @@ class Recommender:
             return self._kept(by, self._fit_popularity), ()
         if by == "item-knn":
             return self._kept(by, self._fit_knn), ()
-        raise BadSetting(f"no ranker {by!r}: one of {', '.join(RANKERS)}")
+        names = (*RANKERS, *self.settings.rankers)
+        raise BadSetting(f"no ranker {by!r}: one of {', '.join(names)}")
 
     def _kept(self, key: str, make: Callable[[], Ranker]) -> Ranker:
         if key not in self._rankers:
@@ -255,9 +289,18 @@ class Recommender:
         # Deferred: it imports torch, which a student's answer must not wait for.
         from recommender.serving import open_teacher_ranker
 
-        return open_teacher_ranker(
+        ranker = open_teacher_ranker(
             self.store, self.category, self._log, spec, self.settings, encoder=self.encoder
         )
+        self._closing.callback(ranker.close)
+        return ranker
+
+    def _open_own(self, name: str) -> Ranker:
+        # Deferred: it is needed where the user brought a class.
+        from recommender.own import Shop, open_ranker
+
+        titles = self.store.catalogue.item_titles(self.category.id)
+        return open_ranker(name, self.settings, Shop(self.category, titles, self._log))
 
     def _fit_popularity(self) -> Popularity:
         # Deferred: it imports scipy, of no use to a student's answer.

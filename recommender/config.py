@@ -15,7 +15,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 
 from storage.errors import BadSetting
 
@@ -81,6 +81,8 @@ class Settings(BaseModel):
     threads: int = Field(0, ge=0)
     """CPU threads for torch; 0 leaves the choice to torch."""
 
+    _folder: Path | None = PrivateAttr(default=None)
+
     @field_validator("hosts", "item_fields", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
@@ -96,6 +98,11 @@ class Settings(BaseModel):
             if field not in ITEM_FIELDS:
                 raise ValueError(f"no field {field!r}: {', '.join(ITEM_FIELDS)}")
         return value
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of `recsys.toml`, where the user's own modules are; None without a file."""
+        return self._folder
 
     @property
     def artifacts(self) -> Path:
@@ -156,7 +163,9 @@ def resolve(
     for name, value in (flags or {}).items():
         if value is not None:
             values[name], origins[name] = value, f"flag --{name.replace('_', '-')}"
-    return ResolvedSettings(_validated(values, origins), origins, ignored)
+    settings = _validated(values, origins)
+    settings._folder = file.parent.absolute() if file else None
+    return ResolvedSettings(settings, origins, ignored)
 
 
 def default_data_dir() -> Path:

@@ -48,6 +48,10 @@ def checks(settings: Settings) -> Iterator[Check]:
     yield check_threads(settings)
     yield check_disk(settings.data_dir)
     yield from check_models(settings.models)
+    # Imported here: the HTTP client is of no use to the checks before this one.
+    from recommender.server_health import check_servers
+
+    yield from check_servers(settings)
 
 
 def check_python() -> Check:

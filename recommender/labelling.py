@@ -101,10 +101,13 @@ def question_groups(
     A server keeps what it read of the last prompt of a slot: the orders of a question share
     everything before the candidates, and go to one slot one after the other.
 
-    >>> asked = address([Question(0, 3, (0,), (1, 2), 0)], Texts(["a", "b", "c"], "things", 5),
-    ...                 category_id=1, purpose="gate", teacher=example_card(),
-    ...                 method="letters", orders=2)
-    >>> [len(group) for group in question_groups(asked, Texts(["a", "b", "c"], "things", 5))]
+    >>> from recommender.answering import address
+    >>> from recommender.backends import example_card
+    >>> from recommender.requests import Question
+    >>> texts = Texts(["a", "b", "c"], "things", 5)
+    >>> asked = address([Question(0, 3, (0,), (1, 2), 0)], texts, category_id=1, purpose="gate",
+    ...                 teacher=example_card(), method="letters", orders=2)
+    >>> [len(group) for group in question_groups(asked, texts)]
     [2]
     """
     groups: dict[tuple[tuple[int, ...], tuple[int, ...], str], list[LabelRequest]] = {}

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from recommender.baselines import ItemKNN, Popularity
 from recommender.evaluation import EvaluationFinished, evaluate_steps
 from recommender.events import Event, Notice
 from recommender.ranking import CatalogueRanker
 from recommender.sequential.student import StudentRanker
-from recommender.splits import Split, leave_last_out, positives, temporal_split
+from recommender.splits import TRAIN, Split, leave_last_out, positives, temporal_split
 from storage.errors import BadData, BadSetting
-from storage.records import Category, Measurement, Run
+from storage.records import Category, Log, Measurement, Run
 from storage.store import Store
+
+if TYPE_CHECKING:
+    from recommender.config import Settings
 
 SplitKind = Literal["temporal", "leave-last-out"]
 
@@ -48,9 +51,20 @@ class Measured(Event):
 
 
 def measure_rankers(
-    store: Store, category: str, by: Sequence[str], protocol: Protocol
+    store: Store,
+    category: str,
+    by: Sequence[str],
+    protocol: Protocol,
+    settings: Settings | None = None,
 ) -> Iterator[Event]:
     """Evaluate each ranker over the full catalogue; the last event is `Measured`.
+
+    Args:
+        store: with the category.
+        category: its name.
+        by: of `MEASURABLE`, or names of the user's own rankers.
+        protocol: how they are measured.
+        settings: that name the user's own; None knows none.
 
     Raises:
         UnknownName: no such category or run.
@@ -62,7 +76,7 @@ def measure_rankers(
     split = temporal_split(log) if protocol.split == "temporal" else leave_last_out(log)
     rows: list[tuple[str, tuple[Measurement, ...]]] = []
     for name in by:
-        ranker = open_measurable(store, chosen, split, name, protocol)
+        ranker = open_measurable(store, chosen, split, name, protocol, settings)
         measured = yield from _measure(ranker, split, protocol)
         rows.append((name, measured))
     if chosen.synthetic:
@@ -71,9 +85,16 @@ def measure_rankers(
 
 
 def open_measurable(
-    store: Store, category: Category, split: Split, name: str, protocol: Protocol
+    store: Store,
+    category: Category,
+    split: Split,
+    name: str,
+    protocol: Protocol,
+    settings: Settings | None = None,
 ) -> CatalogueRanker:
     """Return a ranker that has seen the train rows of this split and nothing else."""
+    if settings is not None and name in settings.rankers:
+        return _open_own(store, category, split, name, settings)
     kind, _, which = name.partition(":")
     items, offsets = split.train_sequences()
     if name == "popularity":
@@ -81,8 +102,9 @@ def open_measurable(
     if name == "item-knn":
         return ItemKNN.fit(items, offsets, split.log.items)
     if kind != "student":
+        names = (*MEASURABLE, *(settings.rankers if settings else ()))
         raise BadSetting(
-            f"{name!r} cannot be measured over a full catalogue: one of {', '.join(MEASURABLE)}; "
+            f"{name!r} cannot be measured over a full catalogue: one of {', '.join(names)}; "
             "a teacher's figures are those of its gate",
             next_step=f"recsys runs list --category {category.name}",
         )
@@ -107,6 +129,27 @@ def refuse_other_split(run: Run, category: Category, protocol: Protocol) -> None
         raise BadSetting(f"run {run.id!r} was trained on everything: nothing is held out from it")
     if trained != asked:
         raise BadSetting(f"run {run.id!r} was trained with {trained}, not with {asked}")
+
+
+def _open_own(
+    store: Store, category: Category, split: Split, name: str, settings: Settings
+) -> CatalogueRanker:
+    # Deferred: it is needed where the user brought a class.
+    from recommender.own import Shop, open_ranker, refuse_lacking
+
+    titles = store.catalogue.item_titles(category.id)
+    made = open_ranker(name, settings, Shop(category, titles, _train_log(split)))
+    lacking = [] if callable(getattr(made, "score", None)) else ["score()"]
+    lacking += [] if isinstance(getattr(made, "items", None), int) else ["items"]
+    refuse_lacking(settings.rankers[name], "ranker", lacking)
+    return cast("CatalogueRanker", made)
+
+
+def _train_log(split: Split) -> Log:
+    log, train = split.log, split.part == TRAIN
+    columns = (log.user, log.item, log.time, log.rating, log.part)
+    user, item, time, rating, part = (column[train] for column in columns)
+    return Log(user, item, time, rating, part, log.people, log.items)
 
 
 def _best_measurable(store: Store, category: Category) -> Run:

@@ -16,6 +16,8 @@ PAYS = 1.15
 """Doubling must bring at least so many times the rate to be kept."""
 ANSWERS_A_TRIAL = 12
 """Answers for each place, after which the rate is believed."""
+LONG_TRIAL, LEAST_ROUNDS = 20.0, 4
+"""After so many seconds, as many answers in all are enough, and so many for each place."""
 
 
 class Pace:
@@ -31,6 +33,7 @@ class Pace:
         """`fixed` places are open from the start and stay so; 0 finds the number."""
         self.allowed = fixed or 1
         self._settled = bool(fixed)
+        self._over = False
         self._clock = clock
         self._turn = threading.Condition()
         self._came = 0
@@ -40,30 +43,32 @@ class Pace:
     def wait_for(self, place: int) -> None:
         """Wait until a place is open; places are counted from 0."""
         with self._turn:
-            self._turn.wait_for(lambda: place < self.allowed)
+            self._turn.wait_for(lambda: self._over or place < self.allowed)
 
     def answered(self) -> None:
         """Count one answer, and decide about the number where a trial is over."""
-        if self._settled:
-            return
         with self._turn:
+            if self._settled:
+                return
             now = self._clock()
+            self._came += 1
             if self._since is None:
                 # The first answers of a trial were begun before it.
-                self._came += 1
                 if self._came >= self.allowed:
                     self._came, self._since = 0, now
                 return
-            self._came += 1
-            if self._came >= ANSWERS_A_TRIAL * self.allowed or (
-                self._came >= ANSWERS_A_TRIAL and now - self._since > 20
-            ):
-                self._decide(self._came / max(now - self._since, 1e-9))
+            seconds = now - self._since
+            rounds, over = divmod(self._came, self.allowed)
+            least = max(LEAST_ROUNDS, ANSWERS_A_TRIAL / self.allowed)
+            # Answers come in bursts: half of one would count for more than it is.
+            enough = rounds >= (least if seconds > LONG_TRIAL else ANSWERS_A_TRIAL)
+            if enough and not over:
+                self._decide(self._came / max(seconds, 1e-9))
 
     def open_up(self) -> None:
-        """Let everybody through: the job is over."""
+        """Let everybody through, for good: the host is not asked any more."""
         with self._turn:
-            self.allowed, self._settled = MOST_IN_FLIGHT, True
+            self._over = True
             self._turn.notify_all()
 
     def _decide(self, rate: float) -> None:

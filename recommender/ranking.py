@@ -92,8 +92,8 @@ def rank_from_scores(
     Raises:
         ValueError: A score is NaN, or `n` is below 1.
 
-    >>> rank_from_scores(np.array([3.0, 9.0, 3.0, 1.0]), np.array([1]), name="demo", n=2)
-    Ranking(items=(0, 2), scores=(3.0, 3.0), name='demo', left_out=0)
+    >>> rank_from_scores(np.array([3.0, 9.0, 3.0, 1.0]), np.array([1]), name="demo", n=2).items
+    (0, 2)
     """
     if n < 1:
         raise ValueError(f"a ranking needs n of at least 1, not {n}")

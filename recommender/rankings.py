@@ -67,7 +67,7 @@ def read_ranking(text: str, labels: Sequence[str]) -> ReadRanking:
     """
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter where brackets open without end
         return ReadRanking(())
     named = found.get("ranking") if isinstance(found, dict) else None
     if not isinstance(named, list):

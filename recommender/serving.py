@@ -57,19 +57,31 @@ def open_teacher_ranker(
         BadSetting: the model cannot be asked in the mode that the settings name.
     """
     backend = open_backend(spec, settings, artifacts=store.artifacts, mode=settings.teacher_mode)
+    try:
+        return _ranker(store, category, log, backend, settings, encoder)
+    except BaseException:
+        backend.close()
+        raise
+
+
+def _ranker(
+    store: Store,
+    category: Category,
+    log: Log,
+    backend: Backend,
+    settings: Settings,
+    encoder: TextEncoder | None,
+) -> TeacherRanker:
+    scoring = live_scoring(store, category, backend, settings)
     encoder = encoder or embedded_encoder(settings.models)
     titles = store.catalogue.item_titles(category.id)
     vectors = _vectors(store, titles, encoder)
     offsets = np.searchsorted(log.user, np.arange(log.people + 1)).astype(np.int64)
-    scoring = live_scoring(store, category, backend, settings)
     noise = store.noise.latest(backend.describe().key, backend.describe().options)
+    shown = shown_texts(store, category, settings.item_fields)
     return TeacherRanker(
         backend=backend,
-        texts=texts_of(
-            category,
-            shown_texts(store, category, settings.item_fields),
-            settings.history_length,
-        ),
+        texts=texts_of(category, shown, settings.history_length),
         scoring=scoring,
         vectors=vectors,
         sources=(

@@ -12,6 +12,8 @@ from storage.store import Store
 FIELD_CHARACTERS = 40
 """A longer brand, price or category is cut."""
 
+UNTITLED = clean_title("")
+
 FILMS = ("movielens", "movietweetings")
 
 
@@ -62,10 +64,11 @@ def shown_text(item: Item, fields: Sequence[str]) -> str:
     'Pocket radio'
     """
     values = {"brand": item.brand, "price": item.price, "category": item.categories}
+    cleaned = {field: clean_title(values[field]) for field in fields}
     known = [
-        f"{field}: {clean_title(values[field])[:FIELD_CHARACTERS]}"
-        for field in fields
-        if values[field].strip()
+        f"{field}: {value[:FIELD_CHARACTERS].rstrip()}"
+        for field, value in cleaned.items()
+        if value != UNTITLED
     ]
     title = clean_title(item.title)
     if not known:

@@ -2,52 +2,30 @@
 
 Threads ask, because a thread that waits for a server costs nothing; whoever consumes the
 generator keeps the answers, on its own thread, so that one connection to the Store is enough.
-A backend in this process is asked one question after the other instead.
+There too, and nowhere else, it is decided what has failed and who is left alone. A backend in
+this process is asked one question after the other instead.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
-import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
 
-from tenacity import (
-    Retrying,
-    retry_if_exception_type,
-    sleep_using_event,
-    stop_after_attempt,
-    stop_when_event_set,
-    wait_random_exponential,
-)
-
-from recommender.backends import Backend, Scores
-from recommender.backends.errors import BackendError, ContextTooSmall, Transient
+from recommender.backends import Backend
+from recommender.backends.errors import BackendError
 from recommender.backends.hosts import members_of
 from recommender.events import Event, Notice
-from recommender.pacing import MOST_IN_FLIGHT, Pace
+from recommender.patience import FIRST_PAUSE, Answered, Ask, Host, Silence, Turn
 from storage.records import LabelFailure, LabelRequest
 
-ATTEMPTS = 6
-"""A request that could not be answered is tried as often, with longer and longer pauses."""
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 20.0
-GIVE_UP_AFTER = 3
-"""Questions in a row that a host does not answer at all, before it is left alone."""
+IDLE = 0.05
+"""Seconds between two looks at an empty queue."""
 
-Ask = Callable[[Backend, LabelRequest], Scores]
 Group = Sequence[LabelRequest]
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """A request and what came back."""
-
-    request: LabelRequest
-    scores: Scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +37,17 @@ class Batch:
     in_flight: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class _HostLost:
-    name: str
-    error: BackendError
+@dataclass(slots=True)
+class _News:
+    """What some messages come to."""
+
+    answered: list[Answered] = field(default_factory=list)
+    failed: list[LabelFailure] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
+    end: BaseException | None = None
 
 
-_Message = Answered | LabelFailure | _HostLost | BaseException
+_Message = Answered | LabelFailure | Silence | BaseException
 
 
 def ask_all(
@@ -78,6 +60,9 @@ def ask_all(
 ) -> Generator[Batch | Event, None, None]:
     """Ask every request of every group; yield what came, batch by batch, until none is left.
 
+    A request that a host does not answer is a failure if that host answers others, and is put
+    to another host if it does not.
+
     Args:
         backend: one, or `Hosts`.
         groups: requests that are asked one after the other on one connection.
@@ -88,12 +73,10 @@ def ask_all(
     Raises:
         BackendError: one that asking again cannot help, or no host is left.
     """
-    if not backend.describe().concurrent:
-        for group in groups:
-            for request in group:
-                yield Batch((Answered(request, ask(backend, request)),))
-        return
-    crew = _Crew(members_of(backend), groups, ask, in_flight, first_pause)
+    hosts = [
+        Host(one, ask, in_flight=in_flight, first_pause=first_pause) for one in members_of(backend)
+    ]
+    crew = _Crew(hosts, groups)
     try:
         yield from crew.outcomes()
     finally:
@@ -103,125 +86,134 @@ def ask_all(
 class _Crew:
     """The threads of one job, and the queue they share."""
 
-    def __init__(
-        self,
-        hosts: Sequence[Backend],
-        groups: Sequence[Group],
-        ask: Ask,
-        in_flight: int,
-        first_pause: float,
-    ) -> None:
-        self._ask, self._first_pause = ask, first_pause
-        self._waiting = deque(groups)
+    def __init__(self, hosts: Sequence[Host], groups: Sequence[Group]) -> None:
+        self._hosts = hosts
+        self._waiting = deque(Turn(number, group) for number, group in enumerate(groups) if group)
         self._left = sum(len(group) for group in groups)
-        self._came: queue.Queue[_Message] = queue.Queue()
-        self._stopped = threading.Event()
-        self._hosts = {host.describe().device: host for host in hosts}
-        self._paces = {name: Pace(in_flight) for name in self._hosts}
-        self._silent = dict.fromkeys(self._hosts, 0)
-        self._gone: set[str] = set()
-        self._threads = [
-            threading.Thread(target=self._work, args=(name, place), daemon=True)
-            for name in self._hosts
-            for place in range(in_flight or MOST_IN_FLIGHT)
-        ]
+        self._came: queue.Queue[tuple[Host, _Message]] = queue.Queue()
+        self._here = len(hosts) == 1 and not hosts[0].concurrent
 
     def outcomes(self) -> Generator[Batch | Event, None, None]:
-        for thread in self._threads:
-            thread.start()
+        idle = self._here or not self._left
+        # One place of each host first: a short job is for all of them.
+        for place in range(0 if idle else max(host.places for host in self._hosts)):
+            for host in self._hosts:
+                if place < host.places:
+                    self._start(host, place)
         while self._left:
+            if self._here:
+                rest = self._ask_first(self._hosts[0], self._waiting.popleft())
+                self._waiting.extendleft([rest] if rest else [])
             messages = [self._came.get()]
             with suppress(queue.Empty):
                 while True:
                     messages.append(self._came.get_nowait())
-            yield from self._sorted(messages)
+            yield from self._told(messages)
+
+    def _start(self, host: Host, place: int) -> None:
+        name = f"asking {host.name}, {place}"
+        threading.Thread(target=self._work, args=(host, place), name=name, daemon=True).start()
 
     def stop(self) -> None:
         """Let no thread begin anything more. What is under way ends by itself, unheard."""
-        self._stopped.set()
-        for pace in self._paces.values():
-            pace.open_up()
+        for host in self._hosts:
+            host.close()
 
-    def _sorted(self, messages: Sequence[_Message]) -> Generator[Batch | Event, None, None]:
-        answered = tuple(m for m in messages if isinstance(m, Answered))
-        failed = tuple(m for m in messages if isinstance(m, LabelFailure))
-        self._left -= len(answered) + len(failed)
-        if answered or failed:
-            under_way = sum(p.allowed for n, p in self._paces.items() if n not in self._gone)
-            yield Batch(answered, failed, under_way)
-        for message in messages:
-            if isinstance(message, BaseException):
-                raise message
-            if isinstance(message, _HostLost) and message.name not in self._gone:
-                self._gone.add(message.name)
-                if len(self._gone) == len(self._hosts):
-                    raise nobody_left(message.error)
-                yield Notice(f"{message.name} is left alone: {message.error.what}")
+    def _told(
+        self, messages: Sequence[tuple[Host, _Message]]
+    ) -> Generator[Batch | Event, None, None]:
+        news = _News()
+        for host, said in messages:
+            self._hear(host, said, news)
+        held = sum(len(host.silent) for host in self._hosts)
+        if held and held == self._left - len(news.answered) - len(news.failed):
+            self._decide_held(news)
+        self._left -= len(news.answered) + len(news.failed)
+        if news.answered or news.failed:
+            under_way = sum(h.pace.allowed for h in self._hosts if not h.over.is_set())
+            yield Batch(tuple(news.answered), tuple(news.failed), under_way)
+        yield from news.notices
+        if news.end is not None:
+            raise news.end
 
-    def _work(self, name: str, place: int) -> None:
-        """Take groups off the queue until it is empty, on one place of one host."""
-        pace = self._paces[name]
-        while not self._stopped.is_set() and name not in self._gone:
-            pace.wait_for(place)
+    def _hear(self, host: Host, said: _Message, news: _News) -> None:
+        if isinstance(said, Answered):
+            news.answered.append(said)
+            news.failed += host.let_go()
+        elif isinstance(said, LabelFailure):
+            news.failed.append(said)
+        elif isinstance(said, BaseException):
+            news.end = news.end or said
+        elif host.over.is_set():
+            self._waiting.append(said.turn)
+        else:
+            host.silent.append(said)
+            if host.gives_up():
+                self._leave_alone(host, news)
+
+    def _leave_alone(self, host: Host, news: _News) -> None:
+        """Close a host; others get what it did not answer, and without others it is the end."""
+        host.close()
+        last = host.silent[-1].error
+        if all(one.over.is_set() for one in self._hosts):
+            news.failed += host.let_go()
+            news.end = news.end or nobody_left(last)
+            return
+        news.notices.append(Notice(f"{host.name} is left alone: {last.what}"))
+        self._waiting.extend(one.turn for one in host.silent)
+        host.silent.clear()
+
+    def _decide_held(self, news: _News) -> None:
+        """Nothing is left but what some hosts did not answer: others may try it, once."""
+        others = any(not host.silent and not host.over.is_set() for host in self._hosts)
+        for host in self._hosts:
+            if host.silent and others:
+                self._leave_alone(host, news)
+            news.failed += host.let_go()
+
+    def _work(self, host: Host, place: int) -> None:
+        """Take groups off the queue, on one place of one host, until that is closed."""
+        while not host.over.is_set():
+            host.pace.wait_for(place)
+            turn: Turn | None = None
             try:
-                group = self._waiting.popleft()
+                turn = self._waiting.popleft()
             except IndexError:
                 # Another host may still give a group back.
-                if self._stopped.wait(0.05) or not self._left:
-                    return
-                continue
+                host.over.wait(IDLE)
             try:
-                self._ask_group(name, group, pace)
+                while turn and not host.over.is_set():
+                    turn = self._ask_first(host, turn)
             except BaseException as error:  # noqa: BLE001 - raised where the job is consumed
-                self._came.put(error)
+                self._came.put((host, error))
                 return
+            if turn:
+                self._waiting.appendleft(turn)
 
-    def _ask_group(self, name: str, group: Group, pace: Pace) -> None:
-        for number, request in enumerate(group):
-            if self._stopped.is_set() or name in self._gone:
-                self._waiting.appendleft(group[number:])
-                return
-            started = time.perf_counter()
-            try:
-                scores = self._patiently(self._hosts[name], request)
-            except (Transient, ContextTooSmall) as error:
-                if self._stopped.is_set():
-                    return
-                self._silent[name] += 1
-                if isinstance(error, Transient) and self._silent[name] >= GIVE_UP_AFTER:
-                    self._waiting.appendleft(group[number:])
-                    self._came.put(_HostLost(name, error))
-                    return
-                self._came.put(_failure(request, error, name, time.perf_counter() - started))
-                continue
-            self._silent[name] = 0
-            pace.answered()
-            self._came.put(Answered(request, scores))
-
-    def _patiently(self, host: Backend, request: LabelRequest) -> Scores:
-        """Ask, and ask again where that can help; a stop ends the pauses too."""
-        retrying = Retrying(
-            retry=retry_if_exception_type(Transient),
-            stop=stop_after_attempt(ATTEMPTS) | stop_when_event_set(self._stopped),
-            wait=wait_random_exponential(multiplier=self._first_pause, max=LONGEST_PAUSE),
-            sleep=sleep_using_event(self._stopped),
-            reraise=True,
-        )
-        return retrying(self._ask, host, request)
+    def _ask_first(self, host: Host, turn: Turn) -> Turn | None:
+        """Ask the first request of a turn, and return what is to be asked next."""
+        said = host.ask_first(turn)
+        if not isinstance(said, Silence):
+            self._came.put((host, said))
+            return turn.rest
+        if host.over.is_set():
+            return turn
+        self._came.put((host, said))
+        # Other groups first: this one may be what the model dies of.
+        self._waiting.extend([turn.rest] if turn.rest else [])
+        return None
 
 
 def nobody_left(error: BackendError) -> BackendError:
     """Return the error that ends a job: what is kept, and how to go on.
 
+    >>> from recommender.backends.errors import Lost
     >>> str(nobody_left(Lost("the connection failed")))
     'the connection failed; every answer so far is kept; next: the same command goes on from there'
     """
-    return type(error)(
+    end = type(error)(
         f"{error.what}; every answer so far is kept",
         next_step="the same command goes on from there",
     )
-
-
-def _failure(request: LabelRequest, error: BackendError, host: str, seconds: float) -> LabelFailure:
-    at = datetime.now(UTC).isoformat(timespec="seconds")
-    return LabelFailure(request.key, at, error.status, error.what, host, seconds)
+    end.__cause__ = error
+    return end

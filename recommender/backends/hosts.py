@@ -41,6 +41,16 @@ class Hosts(Refusing):
         """Ask the first member."""
         return self.members[0].score(prompt, labels)
 
+    def likelihood(
+        self, prompt: Prompt, titles: Sequence[str], *, states_of: Sequence[int] = ()
+    ) -> Scores:
+        """Ask the first member."""
+        return self.members[0].likelihood(prompt, titles, states_of=states_of)
+
+    def unconditional(self, titles: Sequence[str], *, noun: str = "products") -> Scores:
+        """Ask the first member."""
+        return self.members[0].unconditional(titles, noun=noun)
+
     def stream(self, turn: str, *, limit: int = 200) -> Iterator[str]:
         """Ask the first member."""
         return self.members[0].stream(turn, limit=limit)

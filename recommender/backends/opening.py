@@ -8,26 +8,28 @@ Nothing is tried in turn: a name means one thing, and if that is not there, it i
 
 from __future__ import annotations
 
-import importlib
 import re
-import sys
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Literal, cast
 
 from recommender.backends import Backend
 from recommender.config import Settings
 from recommender.models import known_models, resolve_model
+from recommender.own import construct, refuse_lacking
 from storage.errors import BadSetting, UnknownName
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from storage.artifacts import Artifacts
 
 Kind = Literal["process", "server", "encoder", "own"]
 Mode = Literal["auto", "likelihood", "letters", "ranking", "generate", "embedding"]
 
 SERVER_PREFIX = "ollama:"
+METHODS = (
+    *("describe", "score", "likelihood", "unconditional"),
+    *("stream", "complete", "similarity", "close"),
+)
+"""What a backend of the user's must have."""
 
 _SERVER_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)*(:[\w.-]+)?")
 
@@ -47,9 +49,11 @@ def kind_of(spec: str, settings: Settings) -> tuple[Kind, str]:
     """
     if spec.startswith(SERVER_PREFIX):
         return "server", spec.removeprefix(SERVER_PREFIX)
-    if spec in settings.backends:
-        return "own", spec
     known = {model.name: model.kind for model in known_models(settings.models)}
+    if spec in settings.backends:
+        if spec in known:
+            raise BadSetting(f"{spec!r} is a known model: call your own backend something else")
+        return "own", spec
     if spec in known:
         return ("encoder" if known[spec] == "encoder" else "process"), spec
     names = [*known, *settings.backends]
@@ -104,54 +108,29 @@ def open_backend(
     )
 
 
-def load_class(place: str, what: str) -> Callable[..., object]:
-    """Return the class behind 'module:Class', a module being looked for here first.
-
-    Raises:
-        BadSetting: there is no such module or class.
-
-    >>> load_class("collections:Counter", "backend").__name__
-    'Counter'
-    """
-    module, _, name = place.partition(":")
-    step = f'{what}s.NAME = "my_module:MyClass" in recsys.toml, the module beside it'
-    if not module or not name:
-        raise BadSetting(f"{place!r} does not name a class", next_step=step)
-    if "" not in sys.path:
-        sys.path.insert(0, "")
-    try:
-        return cast("Callable[..., object]", getattr(importlib.import_module(module), name))
-    except (ImportError, AttributeError) as error:
-        raise BadSetting(
-            f"the {what} {place!r} cannot be loaded: {error}", next_step=step
-        ) from error
-
-
 def _own(name: str, settings: Settings) -> Backend:
     place = settings.backends[name]
-    made = load_class(place, "backend")()
-    lacking = [
-        method
-        for method in ("describe", "score", "likelihood", "unconditional", "stream", "complete")
-        if not callable(getattr(made, method, None))
-    ]
-    if lacking:
-        raise BadSetting(
-            f"the backend {place!r} has no {', '.join(lacking)}",
-            next_step="derive it from recommender.backends.Refusing, and test it by "
-            "recommender.contracts.BackendContract",
-        )
+    made = construct(place, "backend", settings.folder)
+    lacking = [f"{one}()" for one in METHODS if not callable(getattr(made, one, None))]
+    refuse_lacking(place, "backend", lacking)
     return cast("Backend", made)
 
 
 def _on_servers(name: str, settings: Settings, mode: Mode) -> Backend:
     # Deferred: the HTTP client takes longer to import than `recsys --help` may.
+    from recommender.backends.errors import ServerDown
     from recommender.backends.hosts import Hosts
     from recommender.backends.ollama.backend import OllamaBackend
 
     hosts = settings.hosts or ("",)
-    if mode == "embedding" or _embeds_only(name, hosts[0]):
-        return _server_encoder(name, hosts[0])
+    try:
+        if mode == "embedding" or _embeds_only(name, hosts[0]):
+            return _server_encoder(name, hosts[0])
+    except ServerDown as error:
+        # The name too: it may be a misspelt one of a model that is here.
+        raise ServerDown(
+            f"{error.what}, where {name!r} would be", next_step=error.next_step
+        ) from error
     members: list[Backend] = []
     try:
         for host in hosts:

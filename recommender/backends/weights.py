@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from storage.errors import BadData, BadSetting, Offline, UnknownName
+from storage.errors import BadData, BadSetting, Offline, RecsysError, UnknownName
 
 WHOLE_LIMIT = 256 * 2**20
 """Up to this many bytes of weights are hashed whole, which takes under half a second."""
@@ -41,19 +41,23 @@ def find_weights(spec: str | Path) -> WeightsPlace:
     """Find a Hugging Face directory, a GGUF file, a directory with one, or a hub id.
 
     Raises:
-        UnknownName: There is nothing of that name.
-        BadData: There is something, but no model of a kind we read.
+        UnknownName: There is nothing of that name, or the hub wants a login for it.
+        BadData: There is something, but no model of a kind we read, or it may not be read.
         Offline: It is a hub id that is neither in the local cache nor reachable.
     """
     path = Path(spec).expanduser()
-    if path.is_file():
-        with path.open("rb") as file:
-            if file.read(4) != b"GGUF":
-                raise BadData(f"{str(spec)!r} is not a GGUF file", next_step="recsys models list")
-        return WeightsPlace("gguf", path, path.stem, str(spec))
-    if path.is_dir():
-        return _in_directory(path, str(spec))
     text = str(spec)
+    try:
+        if path.is_file():
+            with path.open("rb") as file:
+                if file.read(4) != b"GGUF":
+                    raise BadData(f"{text!r} is not a GGUF file", next_step="recsys models list")
+            return WeightsPlace("gguf", path, path.stem, text)
+        if path.is_dir():
+            return _in_directory(path, text)
+    except PermissionError as error:
+        step = f"sudo chmod a+r {path}, and a+x for the folders it lies in"
+        raise BadData(f"{text!r} may not be read by this user", next_step=step) from error
     if _HUB_ID.fullmatch(text) and not text.endswith(".gguf"):
         return _in_directory(_from_hub(text), text)
     raise UnknownName(f"no model {text!r}", next_step="recsys models list")
@@ -78,24 +82,44 @@ def _in_directory(path: Path, source: str) -> WeightsPlace:
 def _from_hub(name: str) -> Path:
     # Deferred: huggingface_hub takes a while to import and most models lie in a directory.
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-    )
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     patterns = ["*.json", "*.safetensors", "tokenizer.model", "*.jinja"]
+    # Some owners put the same weights there a second time, in a form of their own.
+    doubles = ["consolidated*", "original/*"]
     try:
-        return Path(snapshot_download(name, allow_patterns=patterns))
-    except RepositoryNotFoundError as error:
-        raise UnknownName(
-            f"no model {name!r} on the hub, or it asks for a login", next_step="recsys models list"
-        ) from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, ConnectionError) as error:
-        raise Offline(
-            f"model {name!r} is not on this machine and the hub cannot be reached",
-            next_step="bring its directory or a GGUF file and name that path as --teacher",
-        ) from error
+        return Path(snapshot_download(name, allow_patterns=patterns, ignore_patterns=doubles))
+    except HfHubHTTPError as error:
+        raise _hub_refusal(error, name) from error
+    except (LocalEntryNotFoundError, ConnectionError) as error:
+        raise _offline(name) from error
+
+
+def _hub_refusal(error: Any, name: str) -> RecsysError:
+    # Deferred for the same reason.
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    login = (
+        f"accept the licence at https://huggingface.co/{name} in a browser, then hf auth login, "
+        "then the same command again"
+    )
+    if isinstance(error, GatedRepoError):  # a RepositoryNotFoundError too, so it comes first
+        what = f"the owner of {name!r} gives it only to people who have accepted its licence"
+        return UnknownName(what, next_step=login)
+    if error.response.status_code in (401, 403):
+        # To whom it does not know, the hub does not say whether a model is private or not there.
+        what = f"no model {name!r} on the hub, or it asks for a login"
+        return UnknownName(what, next_step=f"recsys models list, or if it is there: {login}")
+    if isinstance(error, RepositoryNotFoundError):
+        return UnknownName(f"no model {name!r} on the hub", next_step="recsys models list")
+    return _offline(name)
+
+
+def _offline(name: str) -> Offline:
+    return Offline(
+        f"model {name!r} is not on this machine and the hub cannot be reached",
+        next_step="bring its directory or a GGUF file and name that path as --teacher",
+    )
 
 
 def weights_digest(place: WeightsPlace) -> str:

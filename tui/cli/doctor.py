@@ -1,4 +1,7 @@
-"""`recsys doctor`: is everything there and whole, and where does each setting come from."""
+"""`recsys doctor`: is everything there and whole, and where does each setting come from.
+
+With a teacher named it measures that one instead: how far its answers move by themselves.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tui.cli import options
-from tui.cli.render import Cell, columns, note, show_json, show_table
+from tui.cli.progress import follow
+from tui.cli.render import Cell, columns, note, say, show_json, show_table
 
 if TYPE_CHECKING:
     from recommender.config import ResolvedSettings, Settings
     from recommender.health import Check
+    from recommender.noise import NoiseMeasured
 
 
 def doctor(
@@ -23,13 +28,37 @@ def doctor(
     repair: Annotated[
         bool, typer.Option("--repair", help="Remove damaged artifacts; they are made again.")
     ] = False,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            "--teacher", metavar="MODEL", help="Measure how noisy this teacher's answers are."
+        ),
+    ] = None,
+    category: Annotated[
+        str | None,
+        typer.Option(
+            "--category",
+            "-c",
+            metavar="NAME",
+            help="Whose items it is asked about; else the first category, else built-in titles.",
+        ),
+    ] = None,
+    host: options.Hosts = None,
+    num_ctx: options.NumCtx = None,
+    device: options.Device = None,
     db: options.Db = None,
     json: options.Json = False,
 ) -> None:
     """Check that everything works, and say what to do."""
-    found = options.resolved(db=db)
+    if category is not None and teacher is None:
+        raise typer.BadParameter("goes with --teacher", param_hint="--category")
+    hosts = tuple(host) if host else None
+    found = options.resolved(teacher=teacher, hosts=hosts, num_ctx=num_ctx, device=device, db=db)
     if settings:
         _show_settings(found, json=json)
+        return
+    if teacher is not None:
+        _measure(found.settings, category, json=json)
         return
     looked_at = list(_all_checks(found.settings, repair=repair))
     if json:
@@ -50,6 +79,48 @@ def _all_checks(found: Settings, *, repair: bool) -> Iterator[Check]:
 
     yield from health.checks(found)
     yield from health.check_store(found, repair=repair)
+
+
+def _measure(found: Settings, category: str | None, *, json: bool) -> None:
+    # Imported here: whoever looks at a machine asks no model.
+    from recommender.noise import NoiseMeasured
+    from recommender.noise_questions import measure_teacher
+
+    with options.opened(found) as store:
+        measured = follow(measure_teacher(store, found, category=category), NoiseMeasured)
+    if json:
+        show_json(asdict(measured))
+    else:
+        show_noise(measured, found.teacher)
+
+
+def show_noise(measured: NoiseMeasured, teacher: str) -> None:
+    """Print how far answers moved under each condition, what places get, and what it means."""
+    report, details = measured.report, measured.floor.details
+    rows: list[list[Cell]] = [
+        [m.condition, m.largest, m.median, f"{m.flips} of {report.questions}", m.comparisons]
+        for m in report.conditions
+    ]
+    heads = columns("condition", ">largest move", ">median", ">best letter changed", ">pairs")
+    where = measured.floor.server or "in this process"
+    show_table(
+        heads,
+        rows,
+        title=f"{teacher}, {where}: {report.questions} questions about {details['about']}, "
+        f"{details['candidates']} candidates each; log-probabilities in nats",
+    )
+    say()
+    places: list[list[Cell]] = [[chr(65 + a.place), f"{a.preference:.3f}"] for a in report.places]
+    even = 1 / len(report.places)
+    title = f"what a place gets whoever stands there (an even share is {even:.3f})"
+    show_table(columns("place", ">share"), places, title=title)
+    named = ", ".join(f"{share:.0%} of {n}" for n, share in report.coverage.items())
+    say(f"letters named: {named}; {1 - report.outside:.0%} of the probability is on letters")
+    floor = measured.floor.floor
+    if floor:
+        say(f"no difference under {floor:.3f} nats is shown as a preference")
+    else:
+        say("the same question always got the same answer: any difference counts")
 
 
 def _show_settings(found: ResolvedSettings, *, json: bool) -> None:

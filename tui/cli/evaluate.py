@@ -17,7 +17,10 @@ def evaluate(
     category: options.CategoryName,
     by: Annotated[
         list[str] | None,
-        typer.Option(metavar="RANKER", help="student, student:RUN, popularity, item-knn; repeat."),
+        typer.Option(
+            metavar="RANKER",
+            help="student, student:RUN, popularity, item-knn or one of your own; repeat.",
+        ),
     ] = None,
     part: Annotated[
         Literal["valid", "test"], typer.Option(help="What to choose by, or what to report.")
@@ -37,7 +40,7 @@ def evaluate(
     protocol = Protocol(part, split, min_rating, max_users, found.seed)
     with options.opened(found) as store:
         names = by or ["student", "popularity", "item-knn"]
-        done = follow(measure_rankers(store, category, names, protocol), Measured)
+        done = follow(measure_rankers(store, category, names, protocol, found), Measured)
     if json:
         show_json({name: [asdict(m) for m in measured] for name, measured in done.rows})
         return

@@ -39,7 +39,8 @@ Teacher = Annotated[
     typer.Option(
         "--teacher",
         metavar="MODEL",
-        help="Who answers: 'embedded', a name from `recsys models list`, a path or a hub id.",
+        help="Who answers: 'embedded', a name from `recsys models list`, a path, a hub id, or a "
+        "model of the Ollama server ('llama3.1:8b').",
     ),
 ]
 Teachers = Annotated[
@@ -49,6 +50,53 @@ Teachers = Annotated[
         metavar="MODEL",
         help="Who is asked: a model of the Ollama server ('llama3.1:8b'), 'embedded', 'minilm', "
         "a name from `recsys models list`, a path or a hub id; repeat it for several.",
+    ),
+]
+Hosts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--host",
+        metavar="URL",
+        help="An Ollama server, e.g. box:11434; repeat it for several. Default: OLLAMA_HOST, "
+        "else this machine.",
+    ),
+]
+TeacherMode = Annotated[
+    Literal["auto", "likelihood", "letters", "ranking", "generate", "embedding"] | None,
+    typer.Option("--teacher-mode", help="How the teacher is asked; 'auto' takes what it can."),
+]
+NumCtx = Annotated[
+    int | None,
+    typer.Option(
+        "--num-ctx", metavar="N", min=256, help="Tokens of context the Ollama server gives it."
+    ),
+]
+ItemFields = Annotated[
+    str | None,
+    typer.Option(
+        "--item-fields",
+        metavar="FIELD,…",
+        help="What prompts show beside titles: brand, price, category.",
+    ),
+]
+HistoryLength = Annotated[
+    int | None,
+    typer.Option(
+        "--history-length",
+        metavar="N",
+        min=1,
+        max=200,
+        help="How many of a person's latest items the teacher is shown.",
+    ),
+]
+Orders = Annotated[
+    int | None,
+    typer.Option(
+        "--orders",
+        metavar="N",
+        min=0,
+        max=20,
+        help="In how many rotations letters are asked; 0 is 4 on a server, 1 in this process.",
     ),
 ]
 Pull = Annotated[

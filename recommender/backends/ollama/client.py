@@ -49,7 +49,7 @@ class OllamaClient:
         # What any client of this server takes. A proxy is for other machines: one in the
         # environment would swallow what is meant for a local server.
         self.options: dict[str, Any] = {
-            "timeout": httpx.Timeout(answer_seconds, connect=CONNECT_SECONDS),
+            "timeout": httpx.Timeout(answer_seconds, connect=min(CONNECT_SECONDS, answer_seconds)),
             "trust_env": not is_local(self.address),
         }
         limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
