@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -95,12 +96,13 @@ class DistilConfig:
     loss: LossConfig = field(default_factory=LossConfig)
 
     def as_dict(self) -> dict[str, object]:
-        """Return it as plain values, to be stored with a run.
+        """Return it as plain values, as they come back from where a run is stored.
 
         >>> DistilConfig("Books").as_dict()["category"]
         'Books'
         """
-        return asdict(self)
+        plain: dict[str, object] = json.loads(json.dumps(asdict(self)))
+        return plain
 
     def with_teacher(self, **changes: Any) -> DistilConfig:
         """Return a copy whose teacher differs in the fields named.

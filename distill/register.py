@@ -119,7 +119,7 @@ def _keep(store: Store, ground: Ground, config: DistilConfig, one: _Made, now: d
 def _scoring(scoring: Scoring) -> dict[str, object]:
     """Return what a live answer of the same teacher needs to be scored alike."""
     found: dict[str, object] = {"way": scoring.way, "temperature": scoring.temperature}
-    if scoring.orders > 1:
+    if scoring.orders > 1 or scoring.prior:
         found |= {"orders": scoring.orders, "prior": list(scoring.prior)}
     return found
 

