@@ -21,6 +21,7 @@ from recommender.calibration import expected_calibration_error, fit_temperature,
 from recommender.evaluation import Evaluation, evaluate_candidates
 from recommender.events import Event, Notice
 from recommender.evidence import Heard, Listener, Priors, askable, hear, say_lost
+from recommender.labelling import label
 from recommender.letters import MOST
 from recommender.metrics import chance
 from recommender.requests import Question, question_of, validation_questions
@@ -243,9 +244,14 @@ def fit_title_temperature(
     For weights that are not the teacher's own process: a server cannot say how likely a title
     is, and the loss whose Fisher information is measured needs to be calibrated all the same.
     """
-    heard = yield from hear(listener, questions, "choose", ["likelihood"])
-    plain = [e.likelihood for e in heard.evidence if e.likelihood is not None]
-    return fit_temperature(plain, [e.target for e in heard.evidence])
+    requests = listener.requests(questions, "choose", "likelihood")
+    labels = listener.store.labels
+    yield from label(listener.backend, requests, listener.texts, labels, stage="weights: choose")
+    answers = labels.get([request.key for request in requests])
+    return fit_temperature(
+        [answers[request.key].scores for request in requests],
+        [request.target for request in requests],
+    )
 
 
 def judge(

@@ -179,12 +179,11 @@ def table(found: list[tuple[str, str, list[int], list[float]]]) -> str:
 
 def main() -> None:
     """Measure, print every title, and write the table into the README."""
-    from tests.ollama.serving import Serving
-
     from recommender.backends.embedded import EmbeddedBackend
     from recommender.backends.ollama.backend import OllamaBackend
     from recommender.config import resolve
     from recommender.models import EMBEDDED_TEACHER, resolve_model
+    from tests.ollama.serving import Serving
 
     if not DATA.is_dir():
         sys.exit("error: the data is not beside the checkout: ../shared/data")

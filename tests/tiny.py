@@ -6,7 +6,7 @@ and purchases are those of the synthetic sample, of fewer people.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
@@ -16,7 +16,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from recommender.backends import ModelCard, Prompt, Scores
+from recommender.backends import Completion, ModelCard, Prompt, Scores
 from recommender.backends.embedded import EmbeddedBackend
 from recommender.datasets.sample_shoppers import sample_interactions, sample_items
 from recommender.events import Event, Progress
@@ -70,6 +70,20 @@ def open_llama(path: Path) -> EmbeddedBackend:
     return EmbeddedBackend.open(path, device="cpu", precision="float32")
 
 
+def spell(backend: EmbeddedBackend, letters: str = "ABCDEFGHIJ") -> EmbeddedBackend:
+    """Change a small Llama's head so that it nearly always names a letter after a colon."""
+    (colon,) = backend.tokenizer(":")["input_ids"]
+    named = [token for letter in letters for token in backend._label_tokens(letter)]
+    with torch.no_grad():
+        body = backend.model.model
+        body.embed_tokens.weight[colon] *= 30
+        state = body.norm(body.embed_tokens.weight[colon])
+        head = backend.model.lm_head.weight
+        head *= 0.1
+        head[named] += 8 * state / (state @ state)
+    return backend
+
+
 class Letters:
     """A true text encoder: how often each letter and digit occurs, scaled to length 1."""
 
@@ -110,8 +124,20 @@ class Counting:
         self.titles += titles
         return self.inner.unconditional(titles, noun=noun)
 
-    def stream(self, text: str, *, limit: int = 200) -> Iterator[str]:
-        return self.inner.stream(text, limit=limit)
+    def stream(self, turn: str, *, limit: int = 200) -> Iterator[str]:
+        return self.inner.stream(turn, limit=limit)
+
+    def complete(
+        self, turn: str, *, schema: Mapping[str, object] | None = None, limit: int = 200
+    ) -> Completion:
+        return self.inner.complete(turn, schema=schema, limit=limit)
+
+    def similarity(self, prompt: Prompt) -> Scores:
+        self.prompts.append(prompt)
+        return self.inner.similarity(prompt)
+
+    def close(self) -> None:
+        self.inner.close()
 
 
 @cache

@@ -5,15 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 
 from distill.config import DistilConfig
+from distill.consulting import listener_of
 from distill.ground import Ground, prepare
 from distill.training import TrainConfig
+from recommender.backends import Backend
 from recommender.backends.embedded import EmbeddedBackend
+from recommender.evidence import Listener
 from recommender.sequential.shape import SASRecConfig
 from storage.store import Store
-from tests.tiny import SHOP, Letters, add_shop, finished, open_llama
+from tests.tiny import SHOP, Letters, add_shop, finished, open_llama, spell
 
 
 def configured(**teacher: object) -> DistilConfig:
@@ -32,6 +34,11 @@ def configured(**teacher: object) -> DistilConfig:
     network = SASRecConfig(width=16, blocks=2, max_len=20)
     config = DistilConfig(SHOP, student=TrainConfig(network=network, epochs=2, batch=32))
     return config.with_teacher(**{**small, **teacher})
+
+
+def listening(shop: Store, ground: Ground, backend: Backend, **teacher: object) -> Listener:
+    """Who is asked about the shop, as a distillation configured like that would ask."""
+    return listener_of(shop, ground, configured(**teacher), backend)
 
 
 @pytest.fixture(scope="session")
@@ -56,14 +63,4 @@ def ground(shop: Store) -> Ground:
 @pytest.fixture
 def spelling(llama: Path) -> EmbeddedBackend:
     """The same Llama with a head that nearly always names a letter after a colon."""
-    backend = open_llama(llama)
-    (colon,) = backend.tokenizer(":")["input_ids"]
-    letters = [token for letter in "ABCDEF" for token in backend._label_tokens(letter)]
-    with torch.no_grad():
-        body = backend.model.model
-        body.embed_tokens.weight[colon] *= 30
-        state = body.norm(body.embed_tokens.weight[colon])
-        head = backend.model.lm_head.weight
-        head *= 0.1
-        head[letters] += 8 * state / (state @ state)
-    return backend
+    return spell(open_llama(llama), "ABCDEF")

@@ -7,16 +7,20 @@ import numpy as np
 import pytest
 
 from distill.arms import Arm, TrainedArm
-from distill.asking import Chosen, Gate
+from distill.asking import Asked, Chosen, Gate
 from distill.config import DistilConfig
+from distill.consulting import Consultant, Consulted, Fusion, how_chosen, how_fused
 from distill.ground import Ground
-from distill.pipeline import describe, how_chosen
 from distill.register import Entry, register, report, verdict
 from distill.teaching import Taught
-from recommender.backends import ModelCard
+from distill.whose import describe
+from recommender.answering import Texts
+from recommender.backends import ModelCard, Refusing
 from recommender.comparison import compare_runs
 from recommender.evaluation import Evaluation, evaluate, evaluate_candidates
+from recommender.evidence import Listener
 from recommender.scoring import Scoring
+from recommender.serving import chosen_scoring
 from recommender.significance import paired_interval
 from storage.records import Artifact, LayerProfile, Run
 from storage.store import Store
@@ -26,7 +30,8 @@ from tests.tiny import add_shop
 
 CARD = ModelCard("smol", "llama", 30, 576, 134_515_008, "sha256:ab", "float32", "x")
 WAYS = {"likelihood": (0.3, 1.7), "minus+cosine": (0.5, 1.2)}
-CHOSEN = Chosen(Scoring("minus+cosine", 2.5, 100, WAYS), 40.0, 0.5, ())
+NOBODY = Asked((), (), (), ())
+CHOSEN = Chosen(Scoring("minus+cosine", 2.5, 100, WAYS), 40.0, 0.5, {}, NOBODY, (), ())
 RATIO = {"ratio": 1.5, "ratio_low": 1.2, "ratio_high": 1.9}
 PROFILE = LayerProfile("p1", 1, "smol", "fisher", 32, (1.0,), (0.9,), (1.1,), "a", RATIO)
 TAUGHT = replace(answers(), profile=PROFILE)
@@ -39,7 +44,24 @@ def gate() -> Gate:
         evaluate_candidates(name, "gate/candidates", scores, [target] * 12, users, resamples=20)
         for target, name in enumerate(("teacher", "popularity", "item-knn"))
     )
-    return Gate(teacher, tuple(others), 0.611, 0.04, 0.125)
+    return Gate(teacher, tuple(others), 0.611, 0.04, 0.125, NOBODY)
+
+
+def said_of(
+    shop: Store, ground: Ground, *, chosen: Chosen = CHOSEN, taught: Taught = TAUGHT
+) -> Consulted:
+    """What was learnt from one teacher; nobody is asked any more."""
+    listener = Listener(shop, Refusing(), Texts([], "", 1), ground.vectors, ground.category.id)  # type: ignore[arg-type]
+    return Consulted(ground, (Consultant(listener, CARD, chosen, gate()),), None, taught)
+
+
+def with_a_second(said: Consulted) -> Consulted:
+    """The same, and what was learnt from another one, who is asked by letters."""
+    (first,) = said.teachers
+    scoring = Scoring("letters", 0.5, 100, {}, prior=(0.5, -0.25, -0.25), orders=4)
+    card = replace(CARD, name="big", server="ollama 0.32.15")
+    second = replace(first, card=card, chosen=replace(CHOSEN, scoring=scoring))
+    return replace(said, teachers=(first, second), fusion=Fusion((0.75, 0.25), 1.5, (1.75, 2.0)))
 
 
 @pytest.fixture
@@ -71,7 +93,8 @@ def registered(
     taught: Taught = TAUGHT,
 ) -> list[Run]:
     config = config or configured()
-    return register(shop, ground, config, CARD, chosen, gate(), taught, entries, now=lambda: NOON)
+    said = said_of(shop, ground, chosen=chosen, taught=taught)
+    return register(shop, config, said, entries, now=lambda: NOON)
 
 
 def test_every_ranker_is_a_run_with_figures_and_rows(
@@ -170,8 +193,40 @@ def test_a_last_training_does_not_make_another_run(
     assert [run.id for run in final] == [run.id for run in first]
 
 
-def test_the_report_says_what_was_measured(ground: Ground, entries: list[Entry]) -> None:
-    said = list(report(ground, configured(), CARD, CHOSEN, gate(), TAUGHT, entries))
+def test_several_teachers_are_a_run_each_and_their_shares_are_kept(
+    shop: Store, ground: Ground, entries: list[Entry]
+) -> None:
+    alone = said_of(shop, ground)
+    both = with_a_second(alone)
+    runs = register(shop, configured(), both, entries, now=lambda: NOON)
+    assert [(run.name, run.kind) for run in runs[3:]] == [
+        ("teacher smol", "teacher"),
+        ("teacher big", "teacher"),
+    ]
+    keys = [one.card.key for one in both.teachers]
+    assert [run.config["model"] for run in runs[3:]] == keys
+    for run in runs:
+        assert run.config["fusion"] == {keys[0]: 0.75, keys[1]: 0.25}
+    # What was taught by one is another student.
+    first = register(shop, configured(), alone, entries, now=lambda: NOON)
+    assert not {run.id for run in first} & {run.id for run in runs}
+    assert "fusion" not in first[0].config
+
+
+@pytest.mark.parametrize("orders", [1, 4])
+def test_a_live_answer_by_letters_finds_all_it_needs(
+    shop: Store, ground: Ground, entries: list[Entry], orders: int
+) -> None:
+    scoring = Scoring("letters", 0.5, 100, {}, prior=(0.5, -0.25, -0.25), orders=orders)
+    registered(shop, ground, entries, chosen=replace(CHOSEN, scoring=scoring))
+    found = chosen_scoring(shop, ground.category, CARD.key)
+    assert found == replace(scoring, requests=0)
+
+
+def test_the_report_says_what_was_measured(
+    shop: Store, ground: Ground, entries: list[Entry]
+) -> None:
+    said = list(report(configured(), said_of(shop, ground), entries))
     assert said[0] == (
         "gate: teacher MRR 1.000 [1.000, 1.000] on 12 validation requests of 6 people with 6 "
         "candidates (popularity 0.500, item-knn 0.333, chance 0.611); calibration error 0.125"
@@ -184,15 +239,29 @@ def test_the_report_says_what_was_measured(ground: Ground, entries: list[Entry])
 
 
 def test_without_weights_or_a_second_student_there_is_less_to_say(
-    ground: Ground, entries: list[Entry]
+    shop: Store, ground: Ground, entries: list[Entry]
 ) -> None:
     real = replace(ground, category=replace(ground.category, synthetic=False))
-    blind = replace(TAUGHT, profile=None)
-    said = list(report(real, configured(), CARD, CHOSEN, gate(), blind, entries[:1]))
+    blind = said_of(shop, real, taught=replace(TAUGHT, profile=None))
+    said = list(report(configured(), blind, entries[:1]))
     assert said[1:] == [
         "layers: skipped: no weights",
         "distilled: 0.4 MB, best epoch 7, trained in 3 s",
     ]
+
+
+def test_each_teacher_has_a_line_and_their_fusion_one(
+    shop: Store, ground: Ground, entries: list[Entry]
+) -> None:
+    both = with_a_second(said_of(shop, ground))
+    said = list(report(configured(), both, entries))
+    assert [line[:16] for line in said[:3]] == ["gate: teacher MR"] * 2 + ["fused by validat"]
+    assert said[2] == (
+        "fused by validation likelihood: smol 0.75 (alone 1.750), big 0.25 (alone 2.000); "
+        "the mixture 1.500 nats"
+    )
+    assert both.fusion is not None
+    assert said[2] == how_fused(both.teachers, both.fusion)
 
 
 def ranked(ranks: list[int]) -> Evaluation:
@@ -227,7 +296,11 @@ def test_a_student_that_finds_nothing_has_no_share() -> None:
 
 def test_who_teaches_and_how_is_said() -> None:
     assert "teacher smol: llama, 30 layers, 134.5 M parameters" in describe(CARD)
+    server = replace(CARD, layers=0, parameters=0, device="box1", server="ollama 0.32.15")
+    assert describe(server) == "teacher smol: llama, float32, on box1, ollama 0.32.15"
     assert how_chosen(CHOSEN) == (
         "scoring by minus+cosine at temperature 2.50, chosen on 100 validation requests "
         "(MRR: likelihood 0.300, minus+cosine 0.500)"
     )
+    turned = replace(CHOSEN, scoring=replace(CHOSEN.scoring, orders=4))
+    assert "minus+cosine in 4 orders at temperature 2.50" in how_chosen(turned)

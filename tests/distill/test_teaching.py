@@ -33,10 +33,10 @@ from recommender.scoring import Evidence, Scoring
 from storage.errors import BadData, BadSetting, TeacherUnfit
 from storage.records import LabelRequest, LayerProfile
 from storage.store import Store
-from tests.distill.conftest import configured
+from tests.distill.conftest import configured, listening
 from tests.tiny import LAYERS, Counting, add_shop, finished, open_llama, save_llama, stopped_at
 
-CHOSEN = Chosen(Scoring("likelihood", 40.0, 20, {}), 40.0, 0.01, ())
+CHOSEN = Chosen(Scoring("likelihood", 40.0, 20, {}), 40.0, 0.01, {}, Asked((), (), (), ()), (), ())
 
 
 def taught_by(
@@ -50,7 +50,9 @@ def taught_by(
     count: int = 24,
 ) -> Taught:
     config = config or configured()
-    return finished(teach(shop, ground, config, model, weights or model, chosen, count))[1]
+    return finished(
+        teach(listening(shop, ground, model), ground, config, weights or model, chosen, count)
+    )[1]
 
 
 def stages(events: list[Event]) -> list[str]:
@@ -79,7 +81,8 @@ def test_the_teacher_is_asked_about_training_rows_only(
 def test_known_answers_come_first_and_are_measured(
     shop: Store, ground: Ground, model: EmbeddedBackend
 ) -> None:
-    said, taught = finished(teach(shop, ground, configured(), model, model, CHOSEN, 24))
+    one = listening(shop, ground, model)
+    said, taught = finished(teach(one, ground, configured(), model, CHOSEN, 24))
     assert stages(said)[:2] == [STAGE, "teacher: train"]
     assert StageStarted(STAGE, 6, "requests") in said
     assert StageStarted("teacher: train", 18, "requests") in said
@@ -96,7 +99,8 @@ def test_a_second_time_nothing_is_asked(
     shop: Store, ground: Ground, model: EmbeddedBackend
 ) -> None:
     first = taught_by(shop, ground, model)
-    said, again = finished(teach(shop, ground, configured(), model, model, CHOSEN, 24))
+    one = listening(shop, ground, model)
+    said, again = finished(teach(one, ground, configured(), model, CHOSEN, 24))
     assert stages(said) == []
     assert again.asked.requests == first.asked.requests
     np.testing.assert_array_equal(np.stack(again.asked.scores), np.stack(first.asked.scores))
@@ -108,9 +112,8 @@ def test_more_requests_add_to_what_was_answered(
     shop: Store, ground: Ground, model: EmbeddedBackend, small_shards: None
 ) -> None:
     few = taught_by(shop, ground, model, configured(fisher_requests=4), count=12)
-    said, more = finished(
-        teach(shop, ground, configured(fisher_requests=4), model, model, CHOSEN, 20)
-    )
+    config, one = configured(fisher_requests=4), listening(shop, ground, model)
+    said, more = finished(teach(one, ground, config, model, CHOSEN, 20))
     assert more.asked.requests[:12] == few.asked.requests
     assert StageStarted("teacher: train", 8, "requests") in said
     assert STAGE not in stages(said)
@@ -185,11 +188,14 @@ def test_without_weights_there_are_labels_and_it_is_said(
     shop: Store, ground: Ground, model: EmbeddedBackend
 ) -> None:
     backend = Counting(model)
-    said, taught = finished(teach(shop, ground, configured(), backend, None, CHOSEN, 24))
+    one = listening(shop, ground, backend)
+    said, taught = finished(teach(one, ground, configured(), None, CHOSEN, 24))
     assert StageSkipped("layer Fisher", "no weights") in said
     assert (taught.states, taught.profile) == (None, None)
     assert len(backend.prompts) == 24
-    lesson = distillation(taught, CHOSEN, configured(), observed=10)
+    quiet = teach(one, ground, configured(), None, CHOSEN, 24, quiet=True)
+    assert not any(isinstance(event, StageSkipped) for event in finished(quiet)[0])
+    lesson = distillation(taught, configured(), observed=10)
     assert (lesson.states, lesson.layer_weights) == (None, None)
 
 
@@ -219,7 +225,7 @@ def test_nobody_measured_means_uniform_layers(
     config = configured(fisher_requests=0)
     taught = taught_by(shop, ground, model, config)
     assert taught.profile is None
-    lesson = distillation(taught, CHOSEN, config, observed=10)
+    lesson = distillation(taught, config, observed=10)
     # Three layers for two blocks: the first answers for two of them.
     np.testing.assert_allclose(lesson.layer_weights, [4 / 3, 2 / 3])
 
@@ -235,7 +241,7 @@ def test_letters_teach_where_they_were_chosen_and_declined_ones_do_not(
     shop: Store, ground: Ground, model: EmbeddedBackend
 ) -> None:
     chosen = replace(CHOSEN, scoring=Scoring("letters+cosine", 1.0, 20, {}))
-    with pytest.raises(TeacherUnfit, match="declined all 24"):
+    with pytest.raises(TeacherUnfit, match="no opinion on any of 24 training"):
         taught_by(shop, ground, model, chosen=chosen)
     asked = shop.labels.requests(1, purpose="train", method="letters")
     assert len(asked) == 24
@@ -254,8 +260,9 @@ def test_letters_that_were_declined_leave_out_their_request(
         add_shop(other)
         for place in (0, 9):  # one that is measured, one that is not
             other.labels.add(replace(answers[asked[place].key], status="declined"))
-        said, taught = finished(teach(other, ground, configured(), spelling, spelling, letters, 24))
-    assert Notice("2 training requests were declined: no labels") in said
+        one = listening(other, ground, spelling)
+        said, taught = finished(teach(one, ground, configured(), spelling, letters, 24))
+    assert Notice("2 of 24 questions by letters are no labels: 2 declined") in said
     left = [n for n in range(24) if n not in (0, 9)]
     assert taught.asked.requests == tuple(whole.asked.requests[n] for n in left)
     assert taught.states is not None
@@ -290,15 +297,17 @@ def taught(requests: int = 12, *, layers: int = 6, profile: bool = True) -> Taug
             tuple(asked),
             tuple(Evidence(0) for _ in asked),
             tuple(30 * rng.normal(size=4) for _ in asked),
+            (True,) * requests,
         ),
         rng.normal(size=(requests, layers + 1, 8)).astype(np.float32),
         measured if profile else None,
+        40.0,
     )
 
 
 def test_labels_are_the_scores_at_the_fitted_temperature() -> None:
     one = taught()
-    lesson = distillation(one, CHOSEN, configured(), observed=12)
+    lesson = distillation(one, configured(), observed=12)
     expected = np.stack([probabilities(scores, 40.0) for scores in one.asked.scores])
     np.testing.assert_allclose(lesson.labels, expected, rtol=1e-6)
     np.testing.assert_allclose(lesson.labels.sum(axis=1), 1, rtol=1e-6)
@@ -315,7 +324,7 @@ def test_labels_are_the_scores_at_the_fitted_temperature() -> None:
 def test_layer_weights_sum_to_the_number_of_blocks(blocks: int, mode: str) -> None:
     config = configured().with_loss(layer_weights=mode)
     network = replace(config.student.network, blocks=blocks)
-    lesson = distillation(taught(), CHOSEN, config.with_student(network=network), observed=12)
+    lesson = distillation(taught(), config.with_student(network=network), observed=12)
     assert lesson.layer_weights is not None
     assert lesson.layer_weights.sum() == pytest.approx(blocks)
     if mode == "uniform":
@@ -328,15 +337,15 @@ def test_a_student_deeper_than_the_teacher_is_refused() -> None:
     config = configured()
     deep = config.with_student(network=replace(config.student.network, blocks=7))
     with pytest.raises(BadSetting, match="7 layers"):
-        distillation(taught(), CHOSEN, deep, observed=12)
+        distillation(taught(), deep, observed=12)
 
 
 @pytest.mark.parametrize("count", [2, 3, 12, 40])
 def test_permuted_answers_all_go_to_somebody_else(count: int) -> None:
     one = taught(count)
     config = configured()
-    told = distillation(one, CHOSEN, config, observed=count)
-    dealt = distillation(one, CHOSEN, config.with_loss(permute_labels=True), observed=count)
+    told = distillation(one, config, observed=count)
+    dealt = distillation(one, config.with_loss(permute_labels=True), observed=count)
     whose = [
         next(n for n in range(count) if (told.candidates[n] == row).all())
         for row in dealt.candidates
@@ -351,13 +360,13 @@ def test_permuted_answers_all_go_to_somebody_else(count: int) -> None:
     # The marginals: what is said over all requests is what was said.
     np.testing.assert_array_equal(np.sort(dealt.labels, axis=0), np.sort(told.labels, axis=0))
     assert dealt.layer_weights == pytest.approx(told.layer_weights)
-    again = distillation(one, CHOSEN, config.with_loss(permute_labels=True), observed=count)
+    again = distillation(one, config.with_loss(permute_labels=True), observed=count)
     np.testing.assert_array_equal(again.candidates, dealt.candidates)
 
 
 def test_one_answer_counts_as_much_as_one_event() -> None:
     config = configured().with_loss(output=0.8, layer=2.0, task=1.0)
-    lesson = distillation(taught(12), CHOSEN, config, observed=48)
+    lesson = distillation(taught(12), config, observed=48)
     assert (lesson.output, lesson.layers, lesson.task) == (0.2, 0.5, 1.0)
     assert taught_share(5, 0) == 1.0
 

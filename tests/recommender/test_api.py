@@ -16,10 +16,11 @@ from recommender.sequential.export import write_student
 from recommender.sequential.sasrec import SASRec
 from recommender.sequential.shape import SASRecConfig
 from recommender.sequential.student import StudentRanker
-from recommender.serving import UNMEASURED, chosen_scoring
+from recommender.serving import UNMEASURED, chosen_scoring, live_scoring
 from storage.errors import BadSetting, Offline, UnknownName
 from storage.records import Run
 from storage.store import Store
+from tests.conftest import CLOSED
 from tests.tiny import SHOP, Letters, add_shop, open_llama
 
 ITEMS = 307
@@ -53,7 +54,11 @@ def student(store: Store, category: int, name: str, items: int, selection: float
 def home(llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """A data folder with a shop, two students, and a teacher that has a name."""
     settings = Settings(
-        data_dir=tmp_path_factory.mktemp("home"), teacher="tiny", device="cpu", precision="float32"
+        data_dir=tmp_path_factory.mktemp("home"),
+        teacher="tiny",
+        device="cpu",
+        precision="float32",
+        hosts=(CLOSED,),
     )
     register(settings.models, "tiny", str(llama))
     with Store.open(settings.db, settings.artifacts) as store:
@@ -140,9 +145,11 @@ def test_the_teacher_answers_by_title_likelihood(shop: Recommender, llama: Path)
 
 
 def test_the_teacher_scores_as_the_last_distillation_chose(shop: Recommender, llama: Path) -> None:
-    card = open_llama(llama).describe()
-    store, category = shop.store, shop.category
-    assert chosen_scoring(store, category, card.key) == UNMEASURED
+    backend = open_llama(llama)
+    card = backend.describe()
+    store, category, settings = shop.store, shop.category, shop.settings
+    assert chosen_scoring(store, category, card.key) is None
+    assert live_scoring(store, category, backend, settings) == UNMEASURED["likelihood"]
     chosen = Run(
         "teacher-1",
         category.id,
@@ -165,7 +172,41 @@ def test_the_teacher_scores_as_the_last_distillation_chose(shop: Recommender, ll
     for run in (later, chosen, other):
         store.runs.add(run)
     assert chosen_scoring(store, category, card.key) == Scoring("likelihood", 4.0, 0, {})
-    assert chosen_scoring(store, category, "unheard of") == UNMEASURED
+    assert live_scoring(store, category, backend, settings) == Scoring("likelihood", 4.0, 0, {})
+    assert chosen_scoring(store, category, "unheard of") is None
+
+
+def test_letters_are_scored_live_with_the_prior_and_orders_of_the_distillation(
+    shop: Recommender,
+) -> None:
+    scoring = {"way": "letters", "temperature": 2, "orders": 4, "prior": [0.5, -0.25, -0.25]}
+    run = Run(
+        "teacher-4",
+        shop.category.id,
+        "teacher",
+        "teacher lettered",
+        0,
+        {"model": "lettered", "scoring": scoring},
+        "done",
+        "2026-11-23T12:00:02+00:00",
+    )
+    shop.store.runs.add(run)
+    found = chosen_scoring(shop.store, shop.category, "lettered")
+    assert found == Scoring("letters", 2.0, 0, {}, prior=(0.5, -0.25, -0.25), orders=4)
+
+
+def test_a_mode_that_was_asked_for_is_kept_to(shop: Recommender, llama: Path) -> None:
+    backend = open_llama(llama)
+    asked = {
+        mode: shop.settings.model_copy(update={"teacher_mode": mode})
+        for mode in ("letters", "generate", "ranking", "embedding")
+    }
+    for mode in ("letters", "generate"):
+        found = live_scoring(shop.store, shop.category, backend, asked[mode])
+        assert found == UNMEASURED[mode]
+    for mode, method in (("ranking", "ranking"), ("embedding", "similarity")):
+        with pytest.raises(BadSetting, match=f"cannot be asked by '{method}': it can by likeli"):
+            live_scoring(shop.store, shop.category, backend, asked[mode])
 
 
 def test_without_a_student_the_teacher_stands_in_and_says_so(new_shop: Recommender) -> None:
@@ -214,7 +255,9 @@ def test_an_empty_history_is_answered_by_popularity_and_named_so(shop: Recommend
         ({"user": "S001", "by": "oracle"}, BadSetting, "no ranker 'oracle'.*popularity"),
         ({"user": "S001", "by": "student:none"}, UnknownName, "no run 'none'"),
         ({"user": "S001", "by": "student:other-1"}, UnknownName, "no student of 'Tiny shop'"),
-        ({"user": "S001", "by": "teacher:nobody"}, UnknownName, "no teacher 'nobody'"),
+        ({"user": "S001", "by": "teacher:nobody"}, Offline, f"{CLOSED}.*'nobody'.*embedded"),
+        ({"user": "S001", "by": "teacher:tinyy"}, UnknownName, "no teacher 'tinyy'.*'tiny'"),
+        ({"user": "S001", "by": "teacher:no/body.gguf"}, UnknownName, "no model 'no/body.gguf'"),
         ({"user": "S001", "by": "teacher:embedded"}, Offline, "recsys models fetch"),
         ({}, BadSetting, "one of the two"),
         ({"user": "S001", "history": ["E0001"]}, BadSetting, "one of the two"),

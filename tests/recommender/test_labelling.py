@@ -9,17 +9,16 @@ import numpy as np
 import pytest
 
 from recommender import labelling
-from recommender.backends import Scores
+from recommender.answering import Texts, address, soft_label
+from recommender.backends import Scores, example_card
 from recommender.backends.embedded import EmbeddedBackend
 from recommender.events import Event, Progress, StageDone, StageStarted
 from recommender.labelling import (
     Labelled,
-    Texts,
-    address,
     label,
     label_unconditional,
     label_with_states,
-    soft_label,
+    question_groups,
     states_of,
 )
 from recommender.requests import Question
@@ -47,7 +46,7 @@ def questions(texts: Texts, count: int, **changes: object) -> list[LabelRequest]
     for number in range(count):
         items = tuple(int(i) for i in rng.permutation(len(texts.titles))[:9])
         asked.append(Question(number % 4, number, items[:5], items[5:], 0))
-    about: dict[str, object] = {"category_id": 1, "purpose": "train", "teacher": "tiny"}
+    about: dict[str, object] = {"category_id": 1, "purpose": "train", "teacher": example_card()}
     return address(asked, texts, **{**about, **changes})  # type: ignore[arg-type]
 
 
@@ -128,6 +127,38 @@ def test_letters_are_asked_for_one_letter_a_candidate(
         direct = model.score(texts.prompt(request), "ABCD")
         np.testing.assert_allclose(kept.scores, direct.logprobs, rtol=1e-6)
         assert kept.tokens == (1, 1, 1, 1)
+
+
+def test_each_order_is_a_question_of_its_own_with_its_own_key(
+    store: Store, texts: Texts, model: EmbeddedBackend, with_labels: Job
+) -> None:
+    asked, backend = questions(texts, 3, method="letters", orders=4), Counting(model)
+    assert [request.shift for request in asked] == [0, 1, 2, 3] * 3
+    assert len({request.key for request in asked}) == 12
+    stop_after(with_labels(backend, asked), 5)
+    list(with_labels(backend, asked))
+    assert backend.prompts == [texts.prompt(request) for request in asked]
+    for first, *others in (asked[at : at + 4] for at in (0, 4, 8)):
+        for turn, request in enumerate(others, start=1):
+            assert request.candidates == first.candidates[turn:] + first.candidates[:turn]
+            assert request.candidates[request.target] == first.candidates[first.target]
+            assert request.drawn == first.candidates
+            kept = store.labels.get([request.key])[request.key]
+            direct = model.score(texts.prompt(request), "ABCD")
+            np.testing.assert_allclose(kept.scores, direct.logprobs, rtol=1e-6)
+
+
+def test_titles_are_asked_about_in_one_order(texts: Texts) -> None:
+    assert len(questions(texts, 3, orders=4)) == 3
+
+
+def test_orders_stay_together_and_one_history_side_by_side(texts: Texts) -> None:
+    asked = questions(texts, 3, method="letters", orders=2)
+    first, second, third = asked[:2], asked[2:4], asked[4:]
+    # Of somebody whose past is longer, but whose last three items are the same.
+    near = [replace(r, history=(9, *first[0].history[-3:])) for r in third]
+    groups = question_groups([*first, *second, *third, *near], texts)
+    assert [list(group) for group in groups] == [first, near, second, third]
 
 
 def test_an_answer_that_is_mostly_something_else_is_declined(texts: Texts) -> None:

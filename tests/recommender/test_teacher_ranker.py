@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,17 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommender.backends import Prompt
+from recommender.answering import Texts
+from recommender.backends import Backend, Completion, ModelCard, Prompt, Refusing, example_card
 from recommender.backends.embedded import EmbeddedBackend
+from recommender.backends.embedding import EmbeddingBackend
 from recommender.baselines import Popularity
 from recommender.candidates import TextNeighbours
 from recommender.datasets.sample_shoppers import sample_items
-from recommender.labelling import Texts, address
-from recommender.requests import Question
-from recommender.scoring import WAYS, Evidence, Scoring, combine
-from recommender.teacher import TeacherRanker, gather_evidence, similarity
-from storage.records import SoftLabel
-from tests.tiny import Counting, Letters, open_llama
+from recommender.grounding import Grounder, generate
+from recommender.scoring import METHODS, WAYS, Evidence, Scoring, combine
+from recommender.teacher import GROUP, TeacherRanker, similarity
+from recommender.tournament import times_asked
+from tests.tiny import Counting, Letters, open_llama, spell
 
 TITLES = [row.title for row in sample_items()][:40]
 VECTORS = Letters().encode(TITLES)
@@ -26,41 +30,75 @@ HISTORY = [4, 8, 15, 16]
 CANDIDATES = [23, 2, 30, 11]
 
 
+class Alphabetical(Refusing):
+    """Ranks what it is offered by title, as JSON."""
+
+    def describe(self) -> ModelCard:
+        return example_card("text", "json")
+
+    def complete(
+        self, turn: str, *, schema: Mapping[str, object] | None = None, limit: int = 200
+    ) -> Completion:
+        offered = [line for line in turn.splitlines() if line[1:3] == ". "]
+        letters = [line[0] for line in sorted(offered, key=lambda line: line[3:])]
+        return Completion(json.dumps({"ranking": letters}), 0.1, 10)
+
+
 @pytest.fixture(scope="module")
 def model(llama: Path) -> EmbeddedBackend:
     return open_llama(llama)
 
 
-def ranker(backend: EmbeddedBackend | Counting, way: str = "likelihood") -> TeacherRanker:
+@pytest.fixture(scope="module")
+def spelling(llama: Path) -> EmbeddedBackend:
+    return spell(open_llama(llama), "ABCDEF")
+
+
+def ranker(backend: Backend, way: str = "likelihood", **changes: object) -> TeacherRanker:
     counts = np.arange(len(TITLES))
-    return TeacherRanker(
+    made = TeacherRanker(
         backend,
         TEXTS,
         Scoring(way, 1.0, 0, {}),
         VECTORS,
         (Popularity(counts), TextNeighbours(VECTORS)),
         offered=6,
+        grounder=Grounder(TITLES, VECTORS, Letters()),
     )
+    return replace(made, **changes)  # type: ignore[arg-type]
 
 
-def by_hand(model: EmbeddedBackend, way: str) -> np.ndarray:
+def evidence_by_hand(model: EmbeddedBackend, spelling: EmbeddedBackend) -> Evidence:
     shown = tuple(TITLES[i] for i in HISTORY[-3:])
     offered = tuple(TITLES[i] for i in CANDIDATES)
     mean = VECTORS[HISTORY[-3:]].mean(axis=0)
-    evidence = Evidence(
+    cosine = VECTORS[CANDIDATES] @ mean / np.linalg.norm(mean)
+    prompt = Prompt(shown, offered, "gadgets")
+    guess = generate(model, prompt, CANDIDATES, Grounder(TITLES, VECTORS, Letters()))
+    assert guess.status == ""
+    return Evidence(
         target=-1,
-        likelihood=np.array(model.likelihood(Prompt(shown, (), "gadgets"), offered).logprobs),
+        likelihood=np.array(model.likelihood(prompt, offered).logprobs),
         unconditional=np.array(model.unconditional(offered, noun="gadgets").logprobs),
-        letters=np.array(model.score(Prompt(shown, offered, "gadgets"), "ABCD").logprobs),
-        cosine=VECTORS[CANDIDATES] @ mean / np.linalg.norm(mean),
+        letters=np.array(spelling.score(prompt, "ABCD").logprobs),
+        ranking=np.array([float(sum(one < other for other in offered)) for one in offered]),
+        generate=np.array(guess.logprobs),
+        similarity=cosine,
+        cosine=cosine,
     )
-    return combine(way, evidence)
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_each_way_scores_what_the_model_says(model: EmbeddedBackend, way: str) -> None:
-    expected = by_hand(model, way)
-    one = ranker(model, way)
+def test_each_way_scores_what_the_model_says(
+    model: EmbeddedBackend, spelling: EmbeddedBackend, way: str
+) -> None:
+    asked: dict[str, Backend] = {
+        "letters": spelling,
+        "ranking": Alphabetical(),
+        "similarity": EmbeddingBackend(Letters()),
+    }
+    expected = combine(way, evidence_by_hand(model, spelling))
+    one = ranker(asked.get(METHODS[way.partition("+")[0]], model), way)
     np.testing.assert_allclose(one.score(HISTORY, CANDIDATES), expected, atol=1e-4)
     ranking = one.rank(np.array(HISTORY), candidates=np.array(CANDIDATES), n=3)
     order = np.argsort(-expected)[:3]
@@ -120,31 +158,69 @@ def test_equal_scores_are_shown_by_item_number(model: EmbeddedBackend) -> None:
     assert ranking.items == (1, 3, 5)
 
 
-def requests(count: int = 3) -> list[Question]:
-    return [
-        Question(n, n, tuple(HISTORY), tuple((c + n) % 20 + 20 for c in range(3)), 1)
-        for n in range(count)
-    ]
+# --- letters and rankings, in several orders and several groups
 
 
-def test_evidence_is_gathered_in_the_order_of_the_requests() -> None:
-    asked = address(requests(), TEXTS, category_id=1, purpose="gate", teacher="tiny")
-    labels = {
-        request.key: SoftLabel(request.key, (-1.0 - n, -2.0, -3.0), (1, 1, 1), "ok", 0.1)
-        for n, request in enumerate(asked)
-    }
-    known = {item: (-float(item), 4) for item in (20, 21, 22, 23)}  # 24 was never asked
-    found = gather_evidence(asked, labels, known, VECTORS, 3)
-    for n, (evidence, request) in enumerate(zip(found, asked, strict=True)):
-        assert evidence.target == 1
-        assert evidence.letters is None
-        np.testing.assert_array_equal(evidence.likelihood, [-1.0 - n, -2.0, -3.0])
-        np.testing.assert_allclose(
-            evidence.cosine, similarity(VECTORS, HISTORY, request.candidates, 3)
-        )
-    np.testing.assert_array_equal(found[0].unconditional, [-20, -21, -22])
-    np.testing.assert_array_equal(found[1].unconditional, [-21, -22, -23])
-    assert found[2].unconditional is None
+def lettered(way: str = "letters", *, prior: tuple[float, ...] = ()) -> Scoring:
+    return Scoring(way, 1.0, 0, {}, prior=prior, orders=4)
+
+
+def test_letters_are_averaged_over_orders_less_what_a_place_gets(
+    spelling: EmbeddedBackend,
+) -> None:
+    prior, shown = (0.3, 0.1, -0.1, -0.3), tuple(TITLES[i] for i in HISTORY[-3:])
+    total = np.zeros(4)
+    for shift in range(4):
+        turned = [CANDIDATES[(place + shift) % 4] for place in range(4)]
+        prompt = Prompt(shown, tuple(TITLES[i] for i in turned), "gadgets")
+        for place, logprob in enumerate(spelling.score(prompt, "ABCD").logprobs):
+            total[CANDIDATES.index(turned[place])] += logprob - prior[place]
+    backend = Counting(spelling)
+    one = ranker(backend, scoring=lettered(prior=prior))
+    np.testing.assert_allclose(one.score(HISTORY, CANDIDATES), total / 4, atol=1e-5)
+    assert len(backend.prompts) == 4
+
+
+def test_a_prior_of_longer_lists_is_left_alone(spelling: EmbeddedBackend) -> None:
+    five = ranker(spelling, scoring=lettered(prior=(9.0, 0.0, 0.0, 0.0, -9.0)))
+    none = ranker(spelling, scoring=lettered())
+    np.testing.assert_array_equal(five.score(HISTORY, CANDIDATES), none.score(HISTORY, CANDIDATES))
+
+
+@pytest.mark.parametrize("way", ["letters", "letters+cosine"])
+def test_a_model_that_declines_scores_all_the_same(model: EmbeddedBackend, way: str) -> None:
+    one = ranker(model, scoring=lettered(way))
+    np.testing.assert_array_equal(one.score(HISTORY, CANDIDATES), np.zeros(4))
+    ranking = one.rank(np.array(HISTORY), candidates=np.array(CANDIDATES))
+    assert ranking.items == tuple(sorted(CANDIDATES))
+
+
+def test_more_than_can_be_lettered_meet_in_groups() -> None:
+    items = [i for i in range(len(TITLES)) if i not in HISTORY][:23]
+    one = ranker(Alphabetical(), scoring=lettered("ranking"))
+    scores = one.score(HISTORY, items)
+    assert scores.shape == (23,)
+    assert TITLES[items[int(scores.argmax())]] == min(TITLES[i] for i in items)
+    ranking = one.rank(np.array(HISTORY), candidates=np.array(items), n=3)
+    groups = times_asked(23, size=GROUP)
+    assert ranking.notices == (
+        f"23 candidates met in {groups} groups of at most 10, the better half going on, asked by "
+        "ranking, in 4 orders each",
+    )
+    assert ranking.resolution == 0.0
+
+
+def test_what_is_asked_of_a_few_is_said_and_what_differs_too_little_too(
+    spelling: EmbeddedBackend,
+) -> None:
+    offered = np.array(CANDIDATES)
+    one = ranker(spelling, scoring=lettered(), floor=0.18)
+    ranking = one.rank(np.array(HISTORY), candidates=offered)
+    assert ranking.notices == ("4 candidates were asked by letters, in 4 orders each",)
+    assert ranking.resolution == 0.18
+    assert ranker(spelling, scoring=lettered()).rank(offered).resolution == 0.0
+    likely = ranker(spelling, floor=0.18).rank(np.array(HISTORY), candidates=offered)
+    assert (likely.notices, likely.resolution) == ((), 0.0)
 
 
 @given(st.lists(st.integers(0, 39), max_size=6), st.lists(st.integers(0, 39), min_size=1))
