@@ -15,16 +15,16 @@ import numpy as np
 
 from distill.config import DistilConfig, TeacherConfig
 from distill.ground import Ground, sampler
-from recommender.answering import IN_ORDERS
+from recommender.asking.answering import IN_ORDERS
+from recommender.asking.evidence import Heard, Listener, Priors, askable, hear, say_lost
+from recommender.asking.labelling import label
+from recommender.asking.requests import Question, question_of, validation_questions
 from recommender.backends import ModelCard
 from recommender.calibration import expected_calibration_error, fit_temperature, probabilities
 from recommender.evaluation import Evaluation, evaluate_candidates
 from recommender.events import Event, Notice
-from recommender.evidence import Heard, Listener, Priors, askable, hear, say_lost
-from recommender.labelling import label
 from recommender.letters import MOST
 from recommender.metrics import chance
-from recommender.requests import Question, question_of, validation_questions
 from recommender.scoring import (
     METHODS,
     Evidence,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, repeat
 
 import numpy as np
 import torch
@@ -18,15 +17,16 @@ from distill.config import ORDERS_ON_SERVERS, DistilConfig
 from distill.ground import Ground, prepare
 from distill.teaching import Taught, plan_requests, teach
 from distill.whose import describe, open_weights
+from recommender.asking.evidence import Listener
+from recommender.asking.grounding import Grounder
 from recommender.backends import Backend, ModelCard
+from recommender.backends.embedded import EmbeddedBackend
 from recommender.backends.opening import open_backend
 from recommender.calibration import probabilities
 from recommender.config import Settings
 from recommender.embeddings import TextEncoder, embedded_encoder
 from recommender.events import Event, Notice
-from recommender.evidence import Listener
 from recommender.fusion import fit_shares, mixed, mixture_loss
-from recommender.grounding import Grounder
 from storage.errors import TeacherUnfit
 from storage.store import Store
 
@@ -39,6 +39,8 @@ class Consultant:
     card: ModelCard
     chosen: Chosen
     gate: Gate
+    weights: EmbeddedBackend | None = None
+    """Whose layers are measured: of the first teacher only, and None where there are none."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -91,18 +93,17 @@ def consult(
     Raises:
         TeacherUnfit: none is.
     """
-    ground, teachers = yield from hire(store, config, settings, encoder=encoder)
+    ground, teachers = yield from hire(store, config, settings, encoder=encoder, with_weights=True)
     try:
         fusion = fuse(teachers) if len(teachers) > 1 else None
         if fusion is not None:
             yield Notice(how_fused(teachers, fusion))
         seconds = sum(one.chosen.seconds for one in teachers)
         count = yield from plan_requests(store, ground, config, teachers[0].card, seconds)
-        weights = yield from open_weights(store, config, settings, teachers[0].listener.backend)
         lessons = []
-        for one, inside in zip(teachers, chain([weights], repeat(None)), strict=False):
+        for one in teachers:
             later = one is not teachers[0]
-            asked = teach(one.listener, ground, config, inside, one.chosen, count, quiet=later)
+            asked = teach(one.listener, ground, config, one.weights, one.chosen, count, quiet=later)
             lessons.append((yield from asked))
         taught = lessons[0] if fusion is None else fused(teachers, lessons, fusion)
         return Consulted(ground, tuple(teachers), fusion, taught)
@@ -112,11 +113,17 @@ def consult(
 
 
 def hire(
-    store: Store, config: DistilConfig, settings: Settings, *, encoder: TextEncoder | None = None
+    store: Store,
+    config: DistilConfig,
+    settings: Settings,
+    *,
+    encoder: TextEncoder | None = None,
+    with_weights: bool = False,
 ) -> Generator[Event, None, tuple[Ground, list[Consultant]]]:
     """Prepare the data, open each teacher, choose how it is scored, and judge it.
 
-    Of several teachers, one that is unfit is left out, and that is said.
+    Of several teachers, one that is unfit is left out, and that is said. `with_weights` finds
+    the first one's weights too, before anything is asked.
 
     Raises:
         TeacherUnfit: none is fit.
@@ -130,7 +137,11 @@ def hire(
     try:
         for spec in specs:
             try:
-                teachers.append((yield from measure_teacher(store, ground, config, settings, spec)))
+                looked_into = with_weights and spec == specs[0]
+                measured = measure_teacher(
+                    store, ground, config, settings, spec, with_weights=looked_into
+                )
+                teachers.append((yield from measured))
             except TeacherUnfit as error:
                 if len(specs) == 1:
                     raise
@@ -146,13 +157,22 @@ def hire(
 
 
 def measure_teacher(
-    store: Store, ground: Ground, config: DistilConfig, settings: Settings, spec: str
+    store: Store,
+    ground: Ground,
+    config: DistilConfig,
+    settings: Settings,
+    spec: str,
+    *,
+    with_weights: bool = False,
 ) -> Generator[Event, None, Consultant]:
     """Open one teacher, choose how it is scored, and judge it."""
     backend = open_teacher(store, config.with_teacher(spec=spec), settings)
     try:
         card = backend.describe()
         yield Notice(describe(card))
+        weights = None
+        if with_weights:
+            weights = yield from open_weights(store, config, settings, backend)
         listener = listener_of(store, ground, config, backend)
         chosen = yield from choose(listener, ground, config)
         yield Notice(how_chosen(chosen))
@@ -160,7 +180,7 @@ def measure_teacher(
     except BaseException:
         backend.close()
         raise
-    return Consultant(listener, card, chosen, gate)
+    return Consultant(listener, card, chosen, gate, weights)
 
 
 def let_go(teachers: Sequence[Consultant]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 from distill.config import DistilConfig
-from recommender.answering import Texts
+from recommender.asking.answering import Texts
 from recommender.baselines import ItemKNN, Popularity
 from recommender.candidates import CandidateSampler, TextNeighbours
 from recommender.embeddings import TextEncoder, title_vectors

@@ -17,13 +17,13 @@ from distill.asking import ask
 from distill.config import DistilConfig, check
 from distill.consulting import Consultant, Fusion, fuse, hire, let_go
 from distill.teaching import training_slice
+from recommender.asking.orders import PlaceAudit, audit_places
+from recommender.asking.requests import Question
 from recommender.config import Settings
 from recommender.embeddings import TextEncoder
 from recommender.evaluation import Evaluation
 from recommender.events import Event
 from recommender.letters import COMFORTABLE
-from recommender.orders import PlaceAudit, audit_places
-from recommender.requests import Question
 from recommender.significance import Interval
 from storage.records import Category, LabelRequest, SoftLabel
 from storage.store import Store

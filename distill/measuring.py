@@ -14,11 +14,11 @@ import numpy as np
 
 from distill.importance.fisher import CRITERION, FisherRequest, FisherSample, fisher_pass
 from distill.importance.profile import layer_profile
-from recommender.answering import Texts, soft_label
+from recommender.asking.answering import Texts, soft_label
+from recommender.asking.labelling import SHARD, answered, keep_states
 from recommender.backends import Scores
 from recommender.backends.embedded import EmbeddedBackend
 from recommender.events import Event, Progress, StageDone, StageStarted
-from recommender.labelling import SHARD, answered, keep_states
 from storage.records import LabelRequest, LayerProfile
 from storage.store import Store
 

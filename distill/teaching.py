@@ -19,13 +19,13 @@ from distill.ground import Ground, sampler
 from distill.matches import matched_layers
 from distill.measuring import measure_layers
 from distill.weights import layer_weights
+from recommender.asking.evidence import Listener
+from recommender.asking.labelling import label_with_states, states_of
+from recommender.asking.requests import Question, training_questions
 from recommender.backends import ModelCard
 from recommender.backends.embedded import EmbeddedBackend
 from recommender.calibration import probabilities
 from recommender.events import Event, Notice, StageSkipped
-from recommender.evidence import Listener
-from recommender.labelling import label_with_states, states_of
-from recommender.requests import Question, training_questions
 from storage.errors import BadData, TeacherUnfit
 from storage.records import FloatArray, LabelRequest, LayerProfile
 from storage.store import Store

@@ -200,7 +200,7 @@ class Recommender:
             BadSetting: `by` is no language model.
         """
         # Deferred: only a teacher gives reasons.
-        from recommender.explaining import explain, writer
+        from recommender.asking.explaining import explain, writer
 
         teacher = writer(by, self.ranker(by)[0] if by.partition(":")[0] == "teacher" else None)
         past = [int(item) for item in self._history(user, history)[0]]

@@ -10,11 +10,11 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from recommender.check import Check
 from recommender.config import Settings
 from recommender.models import known_models
 from storage.errors import ArtifactDamaged, RecsysError
@@ -22,23 +22,10 @@ from storage.errors import ArtifactDamaged, RecsysError
 if TYPE_CHECKING:
     from storage.store import Store
 
-State = Literal["good", "absent", "bad"]
-
 LEAST_FREE = 2_000_000_000
 """Bytes that a distillation of a public set may need beside the data."""
 
 OLDEST_PYTHON = (3, 11)
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was looked at. Only 'bad' makes `recsys doctor` fail."""
-
-    name: str
-    state: State
-    """'absent' is something that is needed for a part of the work only."""
-    says: str
-    next_step: str = ""
 
 
 def checks(settings: Settings) -> Iterator[Check]:

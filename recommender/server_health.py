@@ -12,8 +12,8 @@ from recommender.backends.errors import BackendError, ModelMissing
 from recommender.backends.ollama.client import OllamaClient
 from recommender.backends.ollama.models import ServerModels
 from recommender.backends.opening import kind_of
+from recommender.check import Check, State
 from recommender.config import Settings
-from recommender.health import Check, State
 from storage.errors import BadSetting, UnknownName
 
 SECONDS = 2.0

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from recommender.asking.evidence import askable
+from recommender.asking.grounding import Grounder
 from recommender.backends import Backend
 from recommender.backends.opening import open_backend
 from recommender.baselines import ItemKNN, Popularity
 from recommender.candidates import TextNeighbours
 from recommender.config import Settings
 from recommender.embeddings import TextEncoder, embedded_encoder, title_vectors
-from recommender.evidence import askable
-from recommender.grounding import Grounder
 from recommender.scoring import Scoring
 from recommender.teacher import TeacherRanker
 from recommender.wording import shown_texts, texts_of

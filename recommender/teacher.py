@@ -12,16 +12,16 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from recommender.answering import IN_ORDERS, Texts, address, answer, soft_label
+from recommender.asking.answering import IN_ORDERS, Texts, address, answer, soft_label
+from recommender.asking.grounding import Grounder
+from recommender.asking.orders import judge_orders, merged
+from recommender.asking.requests import OPEN, Question
+from recommender.asking.tournament import times_asked, tournament
 from recommender.backends import Backend
 from recommender.backends.embedding import mean_cosines
 from recommender.candidates import retrieve
-from recommender.grounding import Grounder
-from recommender.orders import judge_orders, merged
 from recommender.ranking import CatalogueRanker, Ranking
-from recommender.requests import OPEN, Question
 from recommender.scoring import Evidence, Scoring, combine
-from recommender.tournament import times_asked, tournament
 from storage.records import FloatArray, IntArray
 
 Array = npt.NDArray[np.float64]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from recommender.answering import Texts
+from recommender.asking.answering import Texts
 from recommender.prompts import TITLE_CHARACTERS, clean_title
 from storage.records import Category, Item
 from storage.store import Store

@@ -17,9 +17,9 @@ from string import ascii_uppercase
 
 import numpy as np
 
+from recommender.asking.orders import merged, rotated, shifts
 from recommender.backends import Backend, Prompt
 from recommender.datasets import import_data
-from recommender.orders import merged, rotated, shifts
 from recommender.prompts import clean_title
 from recommender.significance import paired_interval
 from recommender.splits import temporal_split

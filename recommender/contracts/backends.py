@@ -11,6 +11,7 @@ from functools import partial
 from string import ascii_uppercase
 from typing import ClassVar, get_args
 
+from recommender.asking.rankings import ranking_schema
 from recommender.backends import Ability, Backend, Completion, Prompt, Scores
 from recommender.chat_prompts import reason_turn
 from recommender.contracts.checks import (
@@ -32,7 +33,6 @@ from recommender.contracts.questions import (
     ranked,
     turned,
 )
-from recommender.rankings import ranking_schema
 
 THREADS = 4
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from string import ascii_uppercase
 
+from recommender.asking.rankings import LIMIT_PER_LETTER, ranking_schema
 from recommender.backends import Ability, Backend, Completion, Prompt, Scores
 from recommender.chat_prompts import ranking_turn, reason_turn
-from recommender.rankings import LIMIT_PER_LETTER, ranking_schema
 
 TITLES = tuple(
     f"{kind} {thing}"

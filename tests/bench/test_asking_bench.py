@@ -17,15 +17,15 @@ from string import ascii_uppercase
 import httpx
 import numpy as np
 import pytest
-from tests.ollama.fixed import FixedServer
 
-from recommender.answering import Texts, address
+from recommender.asking.answering import Texts, address
+from recommender.asking.labelling import Labelled, label
+from recommender.asking.requests import Question
 from recommender.backends import Prompt
 from recommender.backends.ollama.backend import OllamaBackend
 from recommender.chat_prompts import letters_turn
-from recommender.labelling import Labelled, label
-from recommender.requests import Question
 from storage.store import Store
+from tests.ollama.fixed import FixedServer
 from tests.tiny import add_shop
 
 pytestmark = pytest.mark.bench

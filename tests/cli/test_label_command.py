@@ -119,7 +119,7 @@ def test_no_server_names_the_embedded_teacher(run: Run, shop: Path) -> None:
 def test_a_server_that_fails_all_the_time_ends_in_a_sentence(
     run: Run, shop: Path, server: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from recommender import patience
+    from recommender.asking import patience
 
     monkeypatch.setattr(patience, "LONGEST_PAUSE", 0.01)
     assert label(run, server)[0] == 0

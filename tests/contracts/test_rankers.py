@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recommender.answering import Texts
+from recommender.asking.answering import Texts
 from recommender.backends import Prompt
 from recommender.backends.scripted import ScriptedBackend
 from recommender.baselines import ItemKNN, Popularity

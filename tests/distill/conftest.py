@@ -10,9 +10,9 @@ from distill.config import DistilConfig
 from distill.consulting import listener_of
 from distill.ground import Ground, prepare
 from distill.training import TrainConfig
+from recommender.asking.evidence import Listener
 from recommender.backends import Backend
 from recommender.backends.embedded import EmbeddedBackend
-from recommender.evidence import Listener
 from recommender.sequential.shape import SASRecConfig
 from storage.store import Store
 from tests.tiny import SHOP, Letters, add_shop, finished, open_llama, spell

@@ -20,12 +20,12 @@ from distill.asking import (
 )
 from distill.config import DistilConfig, TeacherConfig, check
 from distill.ground import Ground, prepare
+from recommender.asking.requests import OPEN, Question
 from recommender.backends import Ability, example_card
 from recommender.backends.embedded import EmbeddedBackend
 from recommender.calibration import fit_temperature
 from recommender.evaluation import evaluate_candidates
 from recommender.events import Notice, StageStarted
-from recommender.requests import OPEN, Question
 from recommender.scoring import Scoring, combine
 from storage.errors import BadData, BadSetting, TeacherUnfit
 from storage.store import Store

@@ -13,13 +13,13 @@ from distill.config import DistilConfig
 from distill.consulting import Consulted, Fusion, consult, fused, how_fused
 from distill.register import Entry, register, report
 from distill.teaching import Taught, distillation
+from recommender.asking.requests import OPEN
 from recommender.backends.embedded import EmbeddedBackend
 from recommender.calibration import probabilities
 from recommender.config import Settings
 from recommender.evaluation import evaluate
 from recommender.events import Event, Notice, StageStarted
 from recommender.fusion import fit_shares, mixture_loss
-from recommender.requests import OPEN
 from recommender.scoring import combine
 from recommender.serving import chosen_scoring
 from storage.errors import TeacherUnfit

@@ -12,11 +12,11 @@ import pytest
 from distill.asking import Asked, Chosen, Gate, ask, choose, fit_title_temperature, judge
 from distill.ground import Ground
 from distill.teaching import distillation, teach
+from recommender.asking.evidence import Listener
+from recommender.asking.orders import place_prior, shifts
+from recommender.asking.requests import Question
 from recommender.backends.embedded import EmbeddedBackend
 from recommender.calibration import fit_temperature, probabilities
-from recommender.evidence import Listener
-from recommender.orders import place_prior, shifts
-from recommender.requests import Question
 from recommender.scoring import Scoring
 from storage.errors import TeacherUnfit
 from storage.records import SoftLabel

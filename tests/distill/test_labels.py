@@ -14,9 +14,9 @@ from distill.config import DistilConfig
 from distill.consulting import consult
 from distill.labels import CategoryLabelled, TeacherRow, crowded, label_category
 from distill.pipeline import Distilled, run
+from recommender.asking.orders import place_prior
 from recommender.config import Settings
 from recommender.events import Event, Progress, StageStarted
-from recommender.orders import place_prior
 from storage.errors import BadSetting
 from storage.records import LabelRequest, NoiseFloor, SoftLabel
 from storage.store import Store

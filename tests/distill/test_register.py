@@ -14,11 +14,11 @@ from distill.ground import Ground
 from distill.register import Entry, register, report, verdict
 from distill.teaching import Taught
 from distill.whose import describe
-from recommender.answering import Texts
+from recommender.asking.answering import Texts
+from recommender.asking.evidence import Listener
 from recommender.backends import ModelCard, Refusing
 from recommender.comparison import compare_runs
 from recommender.evaluation import Evaluation, evaluate, evaluate_candidates
-from recommender.evidence import Listener
 from recommender.scoring import Scoring
 from recommender.serving import chosen_scoring
 from recommender.significance import paired_interval

@@ -23,12 +23,12 @@ from distill.teaching import (
     taught_share,
     teach,
 )
-from recommender import labelling
+from recommender.asking import labelling
+from recommender.asking.labelling import label_with_states, states_of
+from recommender.asking.requests import OPEN
 from recommender.backends.embedded import EmbeddedBackend
 from recommender.calibration import probabilities
 from recommender.events import Event, Notice, StageSkipped, StageStarted
-from recommender.labelling import label_with_states, states_of
-from recommender.requests import OPEN
 from recommender.scoring import Evidence, Scoring
 from storage.errors import BadData, BadSetting, TeacherUnfit
 from storage.records import LabelRequest, LayerProfile

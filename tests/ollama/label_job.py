@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import sys
 
-from recommender.answering import Texts, address
+from recommender.asking.answering import Texts, address
+from recommender.asking.labelling import label
+from recommender.asking.requests import Question
 from recommender.backends.ollama.backend import OllamaBackend
-from recommender.labelling import label
-from recommender.requests import Question
 from storage.labels import Labels
 from storage.records import LabelRequest
 from storage.store import Store

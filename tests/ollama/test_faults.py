@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from recommender import patience
-from recommender.answering import Texts, address
+from recommender.asking import patience
+from recommender.asking.answering import Texts, address
+from recommender.asking.labelling import Labelled, label
+from recommender.asking.requests import Question
 from recommender.backends import Prompt
 from recommender.backends.embedded import EmbeddedBackend
 from recommender.backends.errors import (
@@ -23,8 +25,6 @@ from recommender.backends.errors import (
 )
 from recommender.backends.ollama.backend import OllamaBackend
 from recommender.backends.ollama.client import OllamaClient
-from recommender.labelling import Labelled, label
-from recommender.requests import Question
 from storage.records import LabelRequest
 from storage.store import Store
 from tests.ollama.faults import Fault
@@ -228,7 +228,7 @@ def test_a_stream_that_is_closed_stops_the_model(server: Serving, backend: Ollam
 
 
 def test_a_repeated_letter_is_mended_and_marked(server: Serving, backend: OllamaBackend) -> None:
-    from recommender.answering import ask_ranking
+    from recommender.asking.answering import ask_ranking
 
     server.fault = Fault.REPEATED_LETTER
     scores = ask_ranking(backend, PROMPT, "ABC")

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recommender.answering import ask_ranking
+from recommender.asking.answering import ask_ranking
+from recommender.asking.orders import merged, place_prior, repeats_the_order
 from recommender.backends import Completion, ModelCard, Prompt, Scores
 from recommender.backends.ollama.backend import OllamaBackend
 from recommender.backends.ollama.client import OllamaClient
 from recommender.backends.ollama.templates import ChatTemplate
 from recommender.chat_prompts import OPENING, letters_turn, ranking_turn
-from recommender.orders import merged, place_prior, repeats_the_order
 from tests.ollama.replay import VERSIONS, Exchange, Replay, cases
 
 CHATML = ChatTemplate("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n", "rendered")

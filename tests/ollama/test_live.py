@@ -12,7 +12,7 @@ from contextlib import closing
 
 import pytest
 
-from recommender.answering import ask_ranking
+from recommender.asking.answering import ask_ranking
 from recommender.backends import Backend, Prompt
 from recommender.backends.errors import BackendError, CannotTeach, ContextTooSmall
 from recommender.backends.ollama.backend import OllamaBackend

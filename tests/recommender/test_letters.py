@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommender.answering import Texts, address, soft_label
+from recommender.asking.answering import Texts, address, soft_label
+from recommender.asking.requests import Question
 from recommender.backends import LEAST, Scores, example_card
 from recommender.letters import COMFORTABLE, DECLINED_OUTSIDE, MOST, TOP, nothing_read, read_letters
-from recommender.requests import Question
 from tests.ollama.replay import VERSIONS, cases
 
 TEN, TWENTY = ascii_uppercase[:10], ascii_uppercase[:20]

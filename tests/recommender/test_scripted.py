@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommender.answering import ask_ranking
+from recommender.asking.answering import ask_ranking
+from recommender.asking.rankings import ranking_schema
 from recommender.backends import Prompt
 from recommender.backends.errors import Busy, Lost
 from recommender.backends.scripted import ScriptedBackend
 from recommender.chat_prompts import harmless, ranking_turn
-from recommender.rankings import ranking_schema
 from storage.errors import BadSetting
 
 PROMPT = Prompt(("Heat", "Alien"), ("Jaws", "Up", "Amélie (2001)"), "movies")

@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommender.answering import Texts
+from recommender.asking.answering import Texts
+from recommender.asking.grounding import Grounder, generate
+from recommender.asking.tournament import times_asked
 from recommender.backends import Backend, Completion, ModelCard, Prompt, Refusing, example_card
 from recommender.backends.embedded import EmbeddedBackend
 from recommender.backends.embedding import EmbeddingBackend
 from recommender.baselines import Popularity
 from recommender.candidates import TextNeighbours
 from recommender.datasets.sample_shoppers import sample_items
-from recommender.grounding import Grounder, generate
 from recommender.scoring import METHODS, WAYS, Evidence, Scoring, combine
 from recommender.teacher import GROUP, TeacherRanker, similarity
-from recommender.tournament import times_asked
 from tests.tiny import Counting, Letters, open_llama, spell
 
 TITLES = [row.title for row in sample_items()][:40]

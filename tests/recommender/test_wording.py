@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommender.answering import Texts, address
+from recommender.asking.answering import Texts, address
+from recommender.asking.requests import Question
 from recommender.backends import Prompt, example_card
 from recommender.chat_prompts import letters_turn
 from recommender.config import ITEM_FIELDS
 from recommender.prompts import TITLE_CHARACTERS, clean_title, likelihood_text
-from recommender.requests import Question
 from recommender.wording import (
     FIELD_CHARACTERS,
     example_category,

@@ -16,9 +16,9 @@ from tui.cli.progress import follow
 from tui.cli.render import Cell, columns, note, say, show_json, show_table
 
 if TYPE_CHECKING:
+    from recommender.check import Check
     from recommender.config import ResolvedSettings, Settings
-    from recommender.health import Check
-    from recommender.noise import NoiseMeasured
+    from recommender.noise.measuring import NoiseMeasured
 
 
 def doctor(
@@ -83,8 +83,8 @@ def _all_checks(found: Settings, *, repair: bool) -> Iterator[Check]:
 
 def _measure(found: Settings, category: str | None, *, json: bool) -> None:
     # Imported here: whoever looks at a machine asks no model.
-    from recommender.noise import NoiseMeasured
-    from recommender.noise_questions import measure_teacher
+    from recommender.noise.measuring import NoiseMeasured
+    from recommender.noise.questions import measure_teacher
 
     with options.opened(found) as store:
         measured = follow(measure_teacher(store, found, category=category), NoiseMeasured)

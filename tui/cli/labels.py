@@ -33,7 +33,7 @@ def stats(
         chosen = options.category_of(store, category, None)
         found = store.labels.statistics(chosen.id)
         # Imported here: `recsys --help` counts nothing.
-        from recommender.label_statistics import without_opinion
+        from recommender.asking.label_statistics import without_opinion
 
         silent = without_opinion(store, chosen.id)
     if json:

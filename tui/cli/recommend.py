@@ -96,7 +96,7 @@ def teacher_line(found: ResolvedSettings) -> str:
 def _require_teacher(by: str) -> None:
     """Refuse reasons before anything is ranked, where the ranker's name says it has none."""
     # Imported here: only reasons need it.
-    from recommender.explaining import writer
+    from recommender.asking.explaining import writer
 
     if by.partition(":")[0] != "teacher":
         writer(by, None)

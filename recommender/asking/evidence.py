@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from recommender.answering import METHOD_NEEDS, Texts, address
+from recommender.asking.answering import METHOD_NEEDS, Texts, address
+from recommender.asking.grounding import Grounder
+from recommender.asking.labelling import label, label_unconditional
+from recommender.asking.orders import by_length, judge_orders, merged, place_prior
+from recommender.asking.requests import Question
 from recommender.backends import Backend, ModelCard
 from recommender.events import Event, Notice
-from recommender.grounding import Grounder
-from recommender.labelling import label, label_unconditional
-from recommender.orders import by_length, judge_orders, merged, place_prior
-from recommender.requests import Question
 from recommender.scoring import Evidence
 from recommender.teacher import similarity
 from storage.errors import BadSetting

@@ -14,11 +14,11 @@ from functools import partial
 from string import ascii_uppercase
 from typing import Any
 
+from recommender.asking.orders import rotated, shifts
 from recommender.backends import Backend, Prompt, Scores
 from recommender.backends.errors import CannotTeach
 from recommender.backends.ollama.backend import OllamaBackend
-from recommender.moves import HOT, REPEATED, follows_temperature
-from recommender.orders import rotated, shifts
+from recommender.noise.moves import HOT, REPEATED, follows_temperature
 
 COLD, COMPANY, ELSEWHERE = "cold", "in company", "elsewhere"
 CONDITIONS = (COLD, REPEATED, COMPANY, ELSEWHERE)

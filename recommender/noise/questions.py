@@ -12,15 +12,15 @@ from contextlib import closing
 
 import numpy as np
 
-from recommender.answering import Texts
+from recommender.asking.answering import Texts
+from recommender.asking.requests import OPEN, Question
 from recommender.backends import Prompt
 from recommender.backends.opening import open_backend
 from recommender.candidates import sample_candidates
 from recommender.config import Settings
 from recommender.datasets.sample_shoppers import sample_items
 from recommender.events import Event
-from recommender.noise import NoiseMeasured, measure_noise
-from recommender.requests import OPEN, Question
+from recommender.noise.measuring import NoiseMeasured, measure_noise
 from recommender.wording import shown_texts, texts_of
 from storage.errors import BadData
 from storage.records import Category, IntArray

@@ -13,6 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recommender.asking.patience import ATTEMPTS, GIVE_UP_AFTER, Answered
+from recommender.asking.work_queue import Batch, ask_all
 from recommender.backends import Backend, Prompt, Scores
 from recommender.backends.errors import (
     BackendError,
@@ -30,8 +32,6 @@ from recommender.backends.errors import (
 from recommender.backends.hosts import Hosts
 from recommender.backends.scripted import ScriptedBackend
 from recommender.events import Event, Notice
-from recommender.patience import ATTEMPTS, GIVE_UP_AFTER, Answered
-from recommender.work_queue import Batch, ask_all
 from storage.records import LabelFailure, LabelRequest
 
 Group = tuple[LabelRequest, ...]

@@ -8,12 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recommender import labelling
-from recommender.answering import Texts, address, soft_label
-from recommender.backends import Scores, example_card
-from recommender.backends.embedded import EmbeddedBackend
-from recommender.events import Event, Progress, StageDone, StageStarted
-from recommender.labelling import (
+from recommender.asking import labelling
+from recommender.asking.answering import Texts, address, soft_label
+from recommender.asking.labelling import (
     Labelled,
     label,
     label_unconditional,
@@ -21,7 +18,10 @@ from recommender.labelling import (
     question_groups,
     states_of,
 )
-from recommender.requests import Question
+from recommender.asking.requests import Question
+from recommender.backends import Scores, example_card
+from recommender.backends.embedded import EmbeddedBackend
+from recommender.events import Event, Progress, StageDone, StageStarted
 from storage.records import LabelRequest
 from storage.store import Store
 from tests.tiny import LAYERS, Counting, add_shop, open_llama

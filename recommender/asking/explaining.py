@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from recommender.answering import Texts
+from recommender.asking.answering import Texts
 from recommender.backends import Backend, Prompt
 from recommender.backends.errors import ContextTooSmall
 from recommender.chat_prompts import reason_turn

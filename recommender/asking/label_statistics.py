@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from recommender.answering import IN_ORDERS
-from recommender.orders import repeats_the_order
+from recommender.asking.answering import IN_ORDERS
+from recommender.asking.orders import repeats_the_order
 from storage.store import Store
 
 

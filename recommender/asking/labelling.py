@@ -15,11 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recommender.answering import Texts, answer, soft_label
+from recommender.asking.answering import Texts, answer, soft_label
+from recommender.asking.grounding import Grounder
+from recommender.asking.work_queue import ask_all
 from recommender.backends import Backend, Scores
 from recommender.events import Event, Progress, StageDone, StageStarted
-from recommender.grounding import Grounder
-from recommender.work_queue import ask_all
 from storage.artifacts import Artifacts
 from storage.labels import Labels
 from storage.records import FloatArray, LabelRequest
@@ -101,9 +101,9 @@ def question_groups(
     A server keeps what it read of the last prompt of a slot: the orders of a question share
     everything before the candidates, and go to one slot one after the other.
 
-    >>> from recommender.answering import address
+    >>> from recommender.asking.answering import address
     >>> from recommender.backends import example_card
-    >>> from recommender.requests import Question
+    >>> from recommender.asking.requests import Question
     >>> texts = Texts(["a", "b", "c"], "things", 5)
     >>> asked = address([Question(0, 3, (0,), (1, 2), 0)], texts, category_id=1, purpose="gate",
     ...                 teacher=example_card(), method="letters", orders=2)

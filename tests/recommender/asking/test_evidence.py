@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recommender.answering import Texts
+from recommender.asking.answering import Texts
+from recommender.asking.evidence import Heard, Listener, askable, hear, priors_of, say_lost
+from recommender.asking.orders import merged, place_prior, shifts
+from recommender.asking.requests import OPEN, Question
 from recommender.backends import Backend, ModelCard, Prompt, Refusing, Scores, example_card
 from recommender.backends.embedded import EmbeddedBackend
 from recommender.backends.embedding import EmbeddingBackend
 from recommender.backends.errors import ContextTooSmall
 from recommender.datasets.sample_shoppers import sample_items
 from recommender.events import Notice, StageStarted
-from recommender.evidence import Heard, Listener, askable, hear, priors_of, say_lost
-from recommender.orders import merged, place_prior, shifts
-from recommender.requests import OPEN, Question
 from recommender.scoring import available
 from recommender.teacher import similarity
 from storage.errors import BadSetting

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommender.answering import Texts
+from recommender.asking.answering import Texts
 from recommender.backends import Ability, ModelCard, Prompt, Refusing, Scores, example_card
 from recommender.backends.embedded import EmbeddedBackend
 from recommender.backends.errors import CannotTeach, Died
@@ -27,7 +27,8 @@ from recommender.config import Settings
 from recommender.events import Event, Progress, StageDone, StageStarted
 from recommender.letters import read_letters
 from recommender.models import register
-from recommender.moves import (
+from recommender.noise.measuring import NoiseMeasured, measure_noise
+from recommender.noise.moves import (
     HOT,
     Reading,
     follows_temperature,
@@ -36,9 +37,8 @@ from recommender.moves import (
     moves_in,
     reading,
 )
-from recommender.noise import NoiseMeasured, measure_noise
-from recommender.noise_questions import measure_teacher, questions, sample_prompts
-from recommender.noise_steps import in_company
+from recommender.noise.questions import measure_teacher, questions, sample_prompts
+from recommender.noise.steps import in_company
 from storage.errors import BadData, UnknownName
 from storage.store import Store
 from tests.ollama.fixed import PROBABILITIES, FixedServer, _rendered
@@ -471,7 +471,7 @@ def test_without_data_built_in_titles_are_asked_about(store: Store, settings: Se
 def test_questions_are_of_real_people_and_the_same_for_a_seed(
     store: Store, settings: Settings
 ) -> None:
-    from recommender.noise_questions import category_prompts
+    from recommender.noise.questions import category_prompts
 
     category = add_shop(store, people=30)
     prompts, wide = category_prompts(store, category, settings)
@@ -510,7 +510,7 @@ def test_a_category_with_nothing_to_choose_from_is_refused() -> None:
 def test_too_few_items_are_said_before_the_model_is_opened(
     store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("recommender.noise_questions.CANDIDATES", 1)
+    monkeypatch.setattr("recommender.noise.questions.CANDIDATES", 1)
     add_shop(store, people=12)
     missing = settings.model_copy(update={"teacher": "never opened"})
     with pytest.raises(BadData, match="too few to choose from; next: recsys doctor --teacher"):

@@ -115,7 +115,7 @@ def addressed(
         category_id: whose data it is.
         purpose: 'choose', 'gate' or 'train'.
         teacher: key of the model's card: weights, precision.
-        method: 'likelihood', 'letters' …: see `recommender.answering`.
+        method: 'likelihood', 'letters' …: see `recommender.asking.answering`.
         template: version of the prompt's wording, and the options it is asked with.
         shown: titles of the history as the prompt shows them.
         offered: titles of the candidates.

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from recommender.answering import Texts
 from recommender.api import Recommender
+from recommender.asking.answering import Texts
+from recommender.asking.explaining import explain, writer
 from recommender.backends import Ability, Prompt
 from recommender.backends.embedded import EmbeddedBackend
 from recommender.backends.errors import ContextTooSmall, Died, Lost
@@ -17,7 +18,6 @@ from recommender.backends.ollama.backend import OllamaBackend
 from recommender.backends.scripted import ScriptedBackend
 from recommender.chat_prompts import reason_turn
 from recommender.config import Settings
-from recommender.explaining import explain, writer
 from recommender.models import register
 from storage.errors import BadSetting
 from storage.store import Store

@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommender.answering import Texts, address
-from recommender.backends import example_card
-from recommender.orders import (
+from recommender.asking.answering import Texts, address
+from recommender.asking.orders import (
     audit_places,
     by_length,
     drawn,
@@ -22,7 +21,8 @@ from recommender.orders import (
     rotated,
     shifts,
 )
-from recommender.requests import OPEN, Question, question_of
+from recommender.asking.requests import OPEN, Question, question_of
+from recommender.backends import example_card
 
 COUNTS = st.integers(1, 24)
 LOGPROB = st.floats(-30, 0)

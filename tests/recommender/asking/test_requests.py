@@ -7,9 +7,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from recommender.baselines import Popularity
-from recommender.candidates import CandidateSampler
-from recommender.requests import (
+from recommender.asking.requests import (
     OPEN,
     Draw,
     Question,
@@ -17,6 +15,8 @@ from recommender.requests import (
     training_questions,
     validation_questions,
 )
+from recommender.baselines import Popularity
+from recommender.candidates import CandidateSampler
 from recommender.splits import TRAIN, Split, leave_last_out, temporal_split
 from storage.records import NO_PART, LabelRequest, Log
 

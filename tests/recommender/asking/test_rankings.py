@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommender.answering import Texts, address, ask_ranking, soft_label
+from recommender.asking.answering import Texts, address, ask_ranking, soft_label
+from recommender.asking.orders import judge_orders, repeats_the_order, rotated, shifts
+from recommender.asking.rankings import LIMIT_PER_LETTER, ReadRanking, ranking_schema, read_ranking
+from recommender.asking.requests import Question
 from recommender.backends import LEAST, Completion, ModelCard, Prompt, Refusing, example_card
-from recommender.orders import judge_orders, repeats_the_order, rotated, shifts
-from recommender.rankings import LIMIT_PER_LETTER, ReadRanking, ranking_schema, read_ranking
-from recommender.requests import Question
 from tests.ollama.replay import VERSIONS, cases
 
 TEN = ascii_uppercase[:10]

@@ -10,7 +10,13 @@ from collections.abc import Callable
 
 import pytest
 
-from recommender.pacing import ANSWERS_A_TRIAL, LEAST_ROUNDS, LONG_TRIAL, MOST_IN_FLIGHT, Pace
+from recommender.asking.pacing import (
+    ANSWERS_A_TRIAL,
+    LEAST_ROUNDS,
+    LONG_TRIAL,
+    MOST_IN_FLIGHT,
+    Pace,
+)
 
 Times = Callable[[], float]
 

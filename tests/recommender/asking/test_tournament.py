@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommender.tournament import Array, times_asked, tournament
+from recommender.asking.tournament import Array, times_asked, tournament
 
 ENTRANTS, SIZE = st.integers(1, 120), st.integers(2, 12)
 

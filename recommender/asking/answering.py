@@ -10,6 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
 
+from recommender.asking.grounding import Grounder, generate
+from recommender.asking.orders import rotated, shifts
+from recommender.asking.rankings import LIMIT_PER_LETTER, ranking_schema, read_ranking
+from recommender.asking.requests import OPEN, Question, addressed
 from recommender.backends import LEAST, Backend, ModelCard, Prompt, Scores
 from recommender.chat_prompts import (
     GENERATE_TEMPLATE,
@@ -17,12 +21,8 @@ from recommender.chat_prompts import (
     RANKING_TEMPLATE,
     ranking_turn,
 )
-from recommender.grounding import Grounder, generate
 from recommender.letters import DECLINED_OUTSIDE
-from recommender.orders import rotated, shifts
 from recommender.prompts import LETTERS_TEMPLATE, LIKELIHOOD_TEMPLATE, SIMILARITY_TEMPLATE
-from recommender.rankings import LIMIT_PER_LETTER, ranking_schema, read_ranking
-from recommender.requests import OPEN, Question, addressed
 from storage.errors import BadSetting
 from storage.records import LabelRequest, SoftLabel
 

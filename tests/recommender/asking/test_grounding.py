@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommender import grounding
+from recommender.asking import grounding
+from recommender.asking.grounding import Grounder, clean_guess, generate, squared_distances
 from recommender.backends import LEAST, Completion, ModelCard, Prompt, Refusing, example_card
 from recommender.chat_prompts import GUESS_TOKENS, guess_turn
 from recommender.datasets.sample_shoppers import sample_items
 from recommender.embeddings import SentenceEncoder
-from recommender.grounding import Grounder, clean_guess, generate, squared_distances
 from recommender.models import EMBEDDED_ENCODER, resolve_model
 from storage.errors import BadData, BadSetting
 from storage.records import FloatArray

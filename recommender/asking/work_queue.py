@@ -15,11 +15,11 @@ from collections.abc import Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from recommender.asking.patience import FIRST_PAUSE, Answered, Ask, Host, Silence, Turn
 from recommender.backends import Backend
 from recommender.backends.errors import BackendError
 from recommender.backends.hosts import members_of
 from recommender.events import Event, Notice
-from recommender.patience import FIRST_PAUSE, Answered, Ask, Host, Silence, Turn
 from storage.records import LabelFailure, LabelRequest
 
 IDLE = 0.05

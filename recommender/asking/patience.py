@@ -21,9 +21,9 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from recommender.asking.pacing import MOST_IN_FLIGHT, Pace
 from recommender.backends import Backend, Scores
 from recommender.backends.errors import BackendError, ContextTooSmall, Transient
-from recommender.pacing import MOST_IN_FLIGHT, Pace
 from storage.records import LabelFailure, LabelRequest
 
 ATTEMPTS = 6

@@ -15,15 +15,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
+from recommender.asking.evidence import askable
+from recommender.asking.orders import PlaceAudit, audit_places
+from recommender.asking.requests import OPEN
 from recommender.backends import Backend, ModelCard, Prompt, Scores
 from recommender.backends.errors import CannotTeach
 from recommender.backends.hosts import members_of
 from recommender.events import Event, Progress, StageDone, StageStarted
-from recommender.evidence import askable
-from recommender.moves import REPEATED, Moves, Reading, moves_at_all, moves_in, reading
-from recommender.noise_steps import CONDITIONS, ORDER, TIMES, Step, refuse_heated, steps_of
-from recommender.orders import PlaceAudit, audit_places
-from recommender.requests import OPEN
+from recommender.noise.moves import REPEATED, Moves, Reading, moves_at_all, moves_in, reading
+from recommender.noise.steps import CONDITIONS, ORDER, TIMES, Step, refuse_heated, steps_of
 from storage.records import NoiseFloor
 
 

@@ -1,0 +1,1 @@
+"""How far answers move when the same is asked again: under this, no difference means anything."""
