@@ -203,10 +203,9 @@ def test_the_measurement_as_json(run: Run, home: Path, llama: Path) -> None:
 def test_a_floor_is_said_as_what_no_smaller_difference_is(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from tests.recommender.noise.test_noise import MOMENT
-
     from recommender.backends import Scores, example_card
     from recommender.noise.measuring import NoiseMeasured, _floor, report_of
+    from tests.recommender.noise.test_noise import MOMENT
     from tui.cli.doctor import show_noise
 
     warm, cold = Scores((-1.0, -2.0), (1, 1), outside=0.5), Scores((-1.125, -2.0), (1, 1))
