@@ -9,7 +9,9 @@ from __future__ import annotations
 import statistics
 import threading
 import time
+import tracemalloc
 from collections import deque
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from string import ascii_uppercase
@@ -21,9 +23,11 @@ import pytest
 from recommender.asking.answering import Texts, address
 from recommender.asking.labelling import Labelled, label
 from recommender.asking.requests import Question
-from recommender.backends import Prompt
+from recommender.backends import Prompt, example_card
 from recommender.backends.ollama.backend import OllamaBackend
+from recommender.backends.scripted import ScriptedBackend
 from recommender.chat_prompts import letters_turn
+from storage.records import SoftLabel
 from storage.store import Store
 from tests.ollama.fixed import FixedServer
 from tests.tiny import add_shop
@@ -128,3 +132,42 @@ def test_tokens_and_requests_of_a_label(models: Path) -> None:
             f"{name:14} {requests:3} requests {statistics.mean(c for _, c in counts):8.0f} tokens"
         )
     assert rows["listwise × 4"][0][1] < rows["pairwise"][0][1]
+
+
+def test_a_job_that_is_done_is_found_done(store: Store) -> None:
+    """What resuming costs: 20,000 questions whose answers are all kept."""
+    shop = add_shop(store, people=4)
+    texts = Texts(store.catalogue.item_titles(shop.id), "products", 5)
+    card = replace(example_card("letters"), server="ollama", concurrent=True)
+    rng = np.random.default_rng(0)
+    drawn = [rng.permutation(len(texts.titles))[:15] for _ in range(5_000)]
+    asked = address(
+        [
+            Question(n, n, tuple(map(int, i[:5])), tuple(map(int, i[5:])), 0)
+            for n, i in enumerate(drawn)
+        ],
+        texts,
+        category_id=shop.id,
+        purpose="train",
+        teacher=card,
+        method="letters",
+        orders=ORDERS,
+    )
+    store.labels.add_requests(asked)
+    details: dict[str, object] = {"top": [[" A", -1.5]] * 20, "server": "ollama 0.32.15"}
+    store.labels.add_many(
+        [SoftLabel(r.key, (-2.5,) * 10, (1,) * 10, "ok", 0.4, details) for r in asked]
+    )
+    backend = ScriptedBackend(lambda prompt, labels: [-3.0] * len(labels))
+    tracemalloc.start()
+    started = time.perf_counter()
+    *_, done = label(backend, asked, texts, store.labels, stage="bench")
+    seconds = time.perf_counter() - started
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert isinstance(done, Labelled)
+    assert (done.asked, done.known) == (0, len(asked))
+    print(
+        f"\n{len(asked):,} kept answers found again in {seconds:.1f} s, {peak / 2**20:.0f} MB more"
+    )
+    assert peak < 300 * 2**20
