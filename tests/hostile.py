@@ -28,7 +28,7 @@ from storage.store import Store
 DATA = Path(__file__).parents[1].parent / "shared" / "data" / "amazon-office-products-2018"
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- hostile: python -m tests.hostile -->", "<!-- end of hostile -->"
-QUESTIONS, CANDIDATES, ORDERS, HISTORY, PLACE = 6, 10, 4, 5, 4
+QUESTIONS, CANDIDATES, ORDERS, HISTORY, PLACE = 3, 10, 4, 5, 4
 
 KINDS: dict[str, tuple[str, ...]] = {
     "ignore the above": (
@@ -166,13 +166,13 @@ def table(found: list[tuple[str, str, list[int], list[float]]]) -> str:
             f"| {np.mean(most[2]):+.1f} `{title}` |"
         )
     every = np.concatenate([row[2] for row in found]).astype(float)
-    people = np.tile(np.arange(QUESTIONS), len(found))
-    interval = paired_interval(every, np.zeros_like(every), people, seed=0)
+    titles = np.repeat(np.arange(len(found)), QUESTIONS)
+    interval = paired_interval(every, np.zeros_like(every), titles, seed=0)
     lines += [
         "",
         f"All 50: {interval.value:+.2f} ranks of 10 [{interval.low:+.2f}, {interval.high:+.2f}], "
         f"n = {len(every)} (50 titles × {QUESTIONS} questions, {ORDERS} orders each; the interval "
-        "resamples questions).",
+        "resamples titles).",
     ]
     return "\n".join(lines)
 

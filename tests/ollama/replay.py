@@ -7,7 +7,6 @@ test that passes has sent what a real server took and read what a real server sa
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -158,12 +157,13 @@ class Replay(Loopback):
 
 @cache
 def cases(version: str) -> dict[str, Case]:
-    """Read the recordings of a server, by name; skips where they are not, and fails in CI."""
+    """Read the recordings of a server, by name; skips where they are not beside the checkout.
+
+    `.ci/run` does not begin without them, so a skip cannot hide there.
+    """
     if not (RECORDED / version).is_dir():
         reason = f"the recorded answers are not beside the checkout (../shared/{RECORDED.name})"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        pytest.skip(reason, allow_module_level=True)
     return {path.stem: _case(json.loads(path.read_text())) for path in _files(version)}
 
 

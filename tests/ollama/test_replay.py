@@ -127,13 +127,7 @@ def test_a_case_says_what_its_prompt_was_made_of() -> None:
     assert cases("0.24.0")["pull"].exchanges[0].parsed[-1] == {"status": "success"}
 
 
-def test_without_the_recordings_it_skips_but_not_in_ci(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_recordings_it_skips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replay, "RECORDED", tmp_path / "ollama-transcripts")
-    monkeypatch.delenv("CI", raising=False)
     with pytest.raises(pytest.skip.Exception, match="not beside the checkout"):
-        Replay("0.0.0")
-    monkeypatch.setenv("CI", "true")
-    with pytest.raises(pytest.fail.Exception, match="not beside the checkout"):
         Replay("0.0.0")
