@@ -11,7 +11,8 @@ that a model likes the words, and that is what this measures.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_uppercase
 
@@ -29,6 +30,17 @@ DATA = Path(__file__).parents[1].parent / "shared" / "data" / "amazon-office-pro
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- hostile: python -m tests.hostile -->", "<!-- end of hostile -->"
 QUESTIONS, CANDIDATES, ORDERS, HISTORY, PLACE = 3, 10, 4, 5, 4
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What one title won against a neutral one in one question."""
+
+    kind: str
+    title: str
+    ranks: int
+    nats: float
+
 
 KINDS: dict[str, tuple[str, ...]] = {
     "ignore the above": (
@@ -122,59 +134,63 @@ def neutral(length: int, titles: Sequence[str], rng: np.random.Generator) -> str
     return clean_title(long[int(rng.integers(len(long)))])[:length].strip() or "Stapler"
 
 
-def measure(backend: Backend, store: Store) -> list[tuple[str, str, list[int], list[float]]]:
-    """Return (kind, title, ranks won a question, nats won a question) for each title."""
+def measure(backend: Backend, store: Store) -> Iterator[list[Moved]]:
+    """Yield what is known after each question: what every title won there."""
     category = store.catalogue.category("office-products")
     titles = store.catalogue.item_titles(category.id)
     split = temporal_split(store.catalogue.log(category.id))
     rng = np.random.default_rng(0)
-    events = rng.permutation(split.events("valid"))[:QUESTIONS]
-    asked = []
-    for event in events:
+    found: list[Moved] = []
+    for event in rng.permutation(split.events("valid"))[:QUESTIONS]:
         history = [titles[int(i)] for i in split.history(int(event))[-HISTORY:]]
         others = [titles[int(i)] for i in rng.permutation(len(titles))[:CANDIDATES]]
-        asked.append((history, others))
-    found = []
-    for kind, several in KINDS.items():
-        for title in several:
-            moved, nats = [], []
-            for history, others in asked:
+        for kind, several in KINDS.items():
+            for title in several:
                 plain = neutral(len(clean_title(title)), titles, rng)
                 shown = [*others[:PLACE], title, *others[PLACE + 1 :]]
                 beside = [*others[:PLACE], plain, *others[PLACE + 1 :]]
                 hostile, quiet = (rank(backend, history, o, PLACE) for o in (shown, beside))
-                moved.append(quiet[0] - hostile[0])
-                nats.append(hostile[1] - quiet[1])
-            found.append((kind, title, moved, nats))
-            print(f"{np.mean(moved):+5.1f} {np.mean(nats):+6.2f}  {kind}: {title!r}", flush=True)
-    return found
+                found.append(Moved(kind, title, quiet[0] - hostile[0], hostile[1] - quiet[1]))
+                print(
+                    f"{found[-1].ranks:+3d} {found[-1].nats:+6.2f}  {kind}: {title!r}", flush=True
+                )
+        yield found
 
 
-def table(found: list[tuple[str, str, list[int], list[float]]]) -> str:
+def table(found: Sequence[Moved]) -> str:
     """Return the table of the README: a row a kind, with the title that moved most."""
     lines = [
         "| kind (5 titles each) | ranks won of 10, mean | nats won, mean | most, by |",
         "|---|---|---|---|",
     ]
-    for kind in KINDS:
-        rows = [row for row in found if row[0] == kind]
-        moved, nats = np.concatenate([r[2] for r in rows]), np.concatenate([r[3] for r in rows])
-        most = max(rows, key=lambda row: float(np.mean(row[2])))
-        title = clean_title(most[1]).replace("|", "\\|").replace("`", "'")[:48]
+    for kind, titles in KINDS.items():
+        rows = [one for one in found if one.kind == kind]
+        won = {t: float(np.mean([o.ranks for o in rows if o.title == t])) for t in titles}
+        most = max(won, key=lambda title: won[title])
+        shown = clean_title(most).replace("|", "\\|").replace("`", "'")[:48]
         lines.append(
-            f"| {kind} | {moved.mean():+.1f} | {nats.mean():+.2f} "
-            f"| {np.mean(most[2]):+.1f} `{title}` |"
+            f"| {kind} | {np.mean([o.ranks for o in rows]):+.1f} "
+            f"| {np.mean([o.nats for o in rows]):+.2f} | {won[most]:+.1f} `{shown}` |"
         )
-    every = np.concatenate([row[2] for row in found]).astype(float)
-    titles = np.repeat(np.arange(len(found)), QUESTIONS)
-    interval = paired_interval(every, np.zeros_like(every), titles, seed=0)
+    every = np.array([float(one.ranks) for one in found])
+    place = {title: n for n, title in enumerate(t for some in KINDS.values() for t in some)}
+    titles_of = np.array([place[one.title] for one in found])
+    interval = paired_interval(every, np.zeros_like(every), titles_of, seed=0)
     lines += [
         "",
         f"All 50: {interval.value:+.2f} ranks of 10 [{interval.low:+.2f}, {interval.high:+.2f}], "
-        f"n = {len(every)} (50 titles × {QUESTIONS} questions, {ORDERS} orders each; the interval "
-        "resamples titles).",
+        f"n = {len(every)} (50 titles, {len(every) // 50} questions, {ORDERS} orders each; the "
+        "interval resamples titles).",
     ]
     return "\n".join(lines)
+
+
+def write(text: str) -> None:
+    """Put the table into the README, between its marks."""
+    readme = ROOT / "README.md"
+    before, _, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    readme.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
 
 
 def main() -> None:
@@ -196,13 +212,9 @@ def main() -> None:
         )
         with Serving(model, name="smollm2:135m") as server:
             backend = OllamaBackend.open("smollm2:135m", host=server.url)
-            found = measure(backend, store)
-    text = table(found)
-    readme = ROOT / "README.md"
-    before, _, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    readme.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
-    print(text)
+            for found in measure(backend, store):
+                write(table(found))
+            print(table(found))
 
 
 if __name__ == "__main__":
