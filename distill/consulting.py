@@ -137,7 +137,7 @@ def hire(
     try:
         for spec in specs:
             try:
-                looked_into = with_weights and spec == specs[0]
+                looked_into = with_weights and not teachers
                 measured = measure_teacher(
                     store, ground, config, settings, spec, with_weights=looked_into
                 )
@@ -172,7 +172,8 @@ def measure_teacher(
         yield Notice(describe(card))
         weights = None
         if with_weights:
-            weights = yield from open_weights(store, config, settings, backend)
+            asked = config.with_teacher(spec=spec)
+            weights = yield from open_weights(store, asked, settings, backend)
         listener = listener_of(store, ground, config, backend)
         chosen = yield from choose(listener, ground, config)
         yield Notice(how_chosen(chosen))
@@ -240,6 +241,14 @@ def fused(teachers: Sequence[Consultant], lessons: Sequence[Taught], fusion: Fus
     the others are weighed among themselves.
     """
     first = lessons[0]
+    # With states to go with them, only the first teacher's requests count; without, all do.
+    counted = lessons[:1] if first.states is not None else lessons
+    every = {
+        (request.user, request.event, request.drawn): (request, evidence)
+        for lesson in reversed(counted)
+        for request, evidence in zip(lesson.asked.requests, lesson.asked.evidence, strict=True)
+    }
+    requests = tuple(request for request, _ in every.values())
     said = [
         {
             (r.user, r.event, r.drawn): probabilities(s, one.chosen.scoring.temperature)
@@ -248,7 +257,7 @@ def fused(teachers: Sequence[Consultant], lessons: Sequence[Taught], fusion: Fus
         for one, lesson in zip(teachers, lessons, strict=True)
     ]
     scores = []
-    for request in first.asked.requests:
+    for request in requests:
         key = (request.user, request.event, request.drawn)
         known = [n for n, answers in enumerate(said) if key in answers]
         shares = np.array([fusion.shares[n] for n in known])
@@ -256,7 +265,9 @@ def fused(teachers: Sequence[Consultant], lessons: Sequence[Taught], fusion: Fus
         even = np.full(len(known), 1.0 / len(known))
         weights = shares / total if total > 0 else even
         scores.append(np.log(np.maximum(mixed([said[n][key] for n in known], weights), 1e-12)))
-    return replace(first, asked=replace(first.asked, scores=tuple(scores)), temperature=1.0)
+    evidence = tuple(evidence for _, evidence in every.values())
+    heard = Asked(requests, evidence, tuple(scores), (True,) * len(requests))
+    return replace(first, asked=heard, temperature=1.0)
 
 
 def how_chosen(chosen: Chosen) -> str:

@@ -75,7 +75,7 @@ def prepare(
     return Ground(
         category=category,
         split=split,
-        texts=texts_of(category, shown, config.teacher.history_length),
+        texts=texts_of(category, shown, config.teacher.history_length, config.teacher.item_fields),
         vectors=vectors,
         encoder=encoder,
         titles=titles,

@@ -88,6 +88,7 @@ def plan_requests(
         "seed": config.seed,
         "candidates": teacher.candidates,
         "history": teacher.history_length,
+        "asked": [list(teacher.others), teacher.mode, teacher.orders, list(teacher.item_fields)],
         "besides": [teacher.choose_requests, teacher.gate_requests, teacher.fisher_requests],
     }
     found = store.artifacts.find("plan", inputs)

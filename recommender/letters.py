@@ -23,6 +23,9 @@ COMFORTABLE = 12
 """Beyond this many letters, some are missing from the 20: of 20 offered, 13 or 14 came back
 (recorded from SmolLM2-135M on two servers)."""
 
+ROUNDING = 1e-5
+"""What twenty float32 probabilities may miss 1 by."""
+
 DECLINED_OUTSIDE = 0.5
 """With more than this probability outside the letters, the model has not answered."""
 
@@ -49,7 +52,7 @@ def read_letters(top: Sequence[tuple[str, float]], labels: Sequence[str]) -> Rea
 
     Formula: log p(label) = log Σ_t exp(logprob_t) over the tokens t that are the label once
     white space is taken off. A label with no token gets
-    min(p_last, (1 − Σ_t p_t) / number missing), p_last the least of those named.
+    min(p_last, max(1 − Σ_t p_t, ROUNDING) / number missing), p_last the least of those named.
 
     Args:
         top: (token, log-probability), as a server names them, any order.
@@ -68,7 +71,8 @@ def read_letters(top: Sequence[tuple[str, float]], labels: Sequence[str]) -> Rea
     absent = [label not in named for label in labels]
     bound = math.exp(LEAST)
     if top and any(absent):
-        bound = max(bound, min(min(probabilities), rest / sum(absent)))
+        # Servers count in float32: a rest within its rounding says nothing of what is missing.
+        bound = max(bound, min(min(probabilities), max(rest, ROUNDING) / sum(absent)))
     logprobs = tuple(
         math.log(bound) if gone else _log_sum(named[label])
         for label, gone in zip(labels, absent, strict=True)

@@ -81,7 +81,7 @@ def _ranker(
     shown = shown_texts(store, category, settings.item_fields)
     return TeacherRanker(
         backend=backend,
-        texts=texts_of(category, shown, settings.history_length),
+        texts=texts_of(category, shown, settings.history_length, settings.item_fields),
         scoring=scoring,
         vectors=vectors,
         sources=(

@@ -52,6 +52,16 @@ def similarity(
     return mean_cosines(vectors[list(history)[-length:]], offered)
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class _Group:
+    """What was said of the candidates of one question."""
+
+    scores: Array
+    status: str
+    spread: float
+    """Standard deviation of the model's own numbers, nats for letters."""
+
+
 @dataclass(frozen=True, eq=False)
 class TeacherRanker:
     """Ranks candidates by asking the model now. Slow and exact: what a student is taught by."""
@@ -80,14 +90,15 @@ class TeacherRanker:
         if not items:
             return Ranking((), (), self.name)
         before = [int(i) for i in history]
-        scores = self.score(before, items)
+        groups: list[_Group] = []
+        scores = self._scores(before, items, groups)
         best = sorted(range(len(items)), key=lambda c: (-scores[c], items[c]))[:n]
         return Ranking(
             tuple(items[c] for c in best),
             tuple(float(scores[c]) for c in best),
             self.name,
-            notices=self._notices(len(items)),
-            resolution=self._resolution(scores) if len(items) <= GROUP else 0.0,
+            notices=self._notices(len(items), groups),
+            resolution=self._resolution(groups),
         )
 
     def score(self, history: Sequence[int], items: Sequence[int]) -> Array:
@@ -95,19 +106,24 @@ class TeacherRanker:
 
         A model that declines, or only repeats the order it is shown, scores all the same.
         """
+        return self._scores(history, items, [])
+
+    def _scores(self, history: Sequence[int], items: Sequence[int], groups: list[_Group]) -> Array:
+        """Score, and put down each group that was asked about."""
+
+        def judge(group: Sequence[int]) -> Array:
+            groups.append(self._score_group(history, [items[entrant] for entrant in group]))
+            return groups[-1].scores
+
         if self.scoring.method in IN_ORDERS:
-
-            def judge(group: Sequence[int]) -> Array:
-                return self._score_group(history, [items[entrant] for entrant in group])
-
             return tournament(len(items), judge, size=GROUP)
-        return self._score_group(history, items)
+        return judge(range(len(items)))
 
     def close(self) -> None:
         """Let go of the backend's connections."""
         self.backend.close()
 
-    def _score_group(self, history: Sequence[int], items: Sequence[int]) -> Array:
+    def _score_group(self, history: Sequence[int], items: Sequence[int]) -> _Group:
         method = self.scoring.method
         asked = address(
             [Question(0, OPEN, tuple(history), tuple(items), OPEN)],
@@ -126,7 +142,7 @@ class TeacherRanker:
             [(r.shift, a.status, a.scores) for r, a in zip(asked, said, strict=True)]
         )
         if judged.status != "ok":
-            return np.zeros(len(items))
+            return _Group(np.zeros(len(items)), judged.status, 0.0)
         prior = self.scoring.prior if len(self.scoring.prior) == len(items) else None
         value = merged(judged.answers, judged.turns, prior if method == "letters" else None)
         off = self.scoring.way.startswith(("half", "minus"))
@@ -135,7 +151,8 @@ class TeacherRanker:
             unconditional=self._unconditional(items) if off else None,
             cosine=similarity(self.vectors, history, items, self.texts.history_length),
         )
-        return combine(self.scoring.way, evidence.with_(method, value))
+        scores = combine(self.scoring.way, evidence.with_(method, value))
+        return _Group(scores, "ok", float(np.std(value)))
 
     def _unconditional(self, items: Sequence[int]) -> Array:
         missing = [item for item in items if item not in self._alone]
@@ -145,21 +162,37 @@ class TeacherRanker:
             self._alone.update(zip(missing, scores.logprobs, strict=True))
         return np.array([self._alone[item] for item in items])
 
-    def _resolution(self, scores: Array) -> float:
-        """Return the difference below which two scores of one answer are not told apart."""
-        if self.scoring.method != "letters" or not self.floor:
-            return 0.0
-        # A standardised sum is in units of the letters' own spread, about half of it each.
-        return self.floor if self.scoring.way == "letters" else self.floor / max(scores.std(), 1.0)
+    def _resolution(self, groups: Sequence[_Group]) -> float:
+        """Return the difference below which two scores of one answer are not told apart.
 
-    def _notices(self, count: int) -> tuple[str, ...]:
+        Between the groups of a tournament places are compared, not scores: nothing to mark.
+        """
+        if self.scoring.method != "letters" or not self.floor or len(groups) != 1:
+            return 0.0
+        if self.scoring.way == "letters":
+            return self.floor
+        # In the sum, the letters are in units of their own spread.
+        return self.floor / groups[0].spread if groups[0].spread > 0 else 0.0
+
+    def _notices(self, count: int, groups: Sequence[_Group]) -> tuple[str, ...]:
+        silent = [group.status for group in groups if group.status != "ok"]
+        said = (
+            (
+                f"the teacher had no opinion on {len(silent)} of {len(groups)} questions "
+                f"({', '.join(sorted(set(silent)))}): the order of those means nothing",
+            )
+            if silent
+            else ()
+        )
         if self.scoring.method not in IN_ORDERS:
-            return ()
+            return said
         orders = f"in {self.scoring.orders} orders each" if self.scoring.orders > 1 else "once each"
         if count <= GROUP:
-            return (f"{count} candidates were asked by {self.scoring.method}, {orders}",)
-        groups = times_asked(count, size=GROUP)
+            return (f"{count} candidates were asked by {self.scoring.method}, {orders}", *said)
+        asked = times_asked(count, size=GROUP)
+        noise = "; what is noise is marked among 10 or fewer only" if self.floor else ""
         return (
-            f"{count} candidates met in {groups} groups of at most {GROUP}, the better half going "
-            f"on, asked by {self.scoring.method}, {orders}",
+            f"{count} candidates met in {asked} groups of at most {GROUP}, the better half going "
+            f"on, asked by {self.scoring.method}, {orders}{noise}",
+            *said,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 from recommender.asking.answering import Texts
@@ -31,13 +32,25 @@ def noun_of(category: Category) -> str:
     return category.name.replace("_", " ").replace("-", " ").lower()
 
 
-def texts_of(category: Category, titles: Sequence[str], history_length: int) -> Texts:
+def texts_of(
+    category: Category,
+    titles: Sequence[str],
+    history_length: int,
+    fields: Sequence[str] = (),
+) -> Texts:
     """Return what prompts are written from. An item without a title is shown by its place.
+
+    With `fields` beside the titles the texts are a variant: what is known of the plain titles
+    by themselves does not hold for them.
 
     >>> texts_of(example_category("Toys", "csv"), ["Kite"], 10).noun
     'toys'
     """
-    return Texts(titles, noun_of(category), history_length)
+    variant = ""
+    if fields:
+        whole = "\x00".join(titles).encode("utf-8", "surrogatepass")
+        variant = hashlib.sha256(whole).hexdigest()[:12]
+    return Texts(titles, noun_of(category), history_length, variant)
 
 
 def shown_texts(store: Store, category: Category, fields: Sequence[str]) -> list[str]:

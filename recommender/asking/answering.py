@@ -55,6 +55,17 @@ class Texts:
     noun: str
     history_length: int
     """How many of the last items a prompt shows."""
+    variant: str = ""
+    """What tells these texts from the plain titles; empty where they are the titles."""
+
+    def scored_by(self, teacher: ModelCard) -> str:
+        """Return under which name the texts' own likelihoods are kept.
+
+        >>> from recommender.backends import example_card
+        >>> Texts(["a"], "things", 5, variant="1f").scored_by(example_card())
+        'smol@sha256:ab/float32#1f'
+        """
+        return f"{teacher.key}#{self.variant}" if self.variant else teacher.key
 
     def prompt(self, question: Question | LabelRequest) -> Prompt:
         """Return the prompt of a question: the end of its history, and its candidates.
@@ -79,10 +90,12 @@ def address(
     teacher: ModelCard,
     method: str = "likelihood",
     orders: int = 1,
+    grounded_by: str = "",
 ) -> list[LabelRequest]:
     """Address questions to a teacher: the requests as the Store keeps them.
 
     Letters and rankings are asked in `orders` rotations each, which follow one another.
+    `grounded_by` names the encoder that finds a guess in the catalogue.
 
     >>> from recommender.backends import example_card
     >>> asked = address([Question(0, 3, (0,), (1, 2), 0)], Texts(["a", "b", "c"], "things", 5),
@@ -92,6 +105,8 @@ def address(
     [((1, 2), 0, 0), ((2, 1), 1, 1)]
     """
     template = _template(teacher, method, texts.noun)
+    if method == "generate" and grounded_by:
+        template = f"{template}/{grounded_by}"
     requests = []
     for question in questions:
         turns = shifts(len(question.candidates), orders) if method in IN_ORDERS else (0,)

@@ -57,6 +57,7 @@ class Listener:
             teacher=self.backend.describe(),
             method=method,
             orders=self.orders,
+            grounded_by=self.grounder.encoder_name if self.grounder else "",
         )
 
 
@@ -187,10 +188,11 @@ def _by_question(
         while at < len(requests) and requests[at].shift:
             turns.append(requests[at])
             at += 1
-        said = [
+        said: list[tuple[int, str, Sequence[float]]] = [
             (turn.shift, answers[turn.key].status, answers[turn.key].scores)
-            for turn in turns
             if turn.key in answers
+            else (turn.shift, "failed", ())
+            for turn in turns
         ]
         judged = judge_orders(said)
         if judged.status == "ok":
@@ -198,7 +200,7 @@ def _by_question(
             values.append(merged(judged.answers, judged.turns, prior))
         else:
             values.append(None)
-            lost[judged.status if said else "failed"] += 1
+            lost[judged.status] += 1
     return values, lost
 
 
@@ -214,7 +216,7 @@ def _with_unconditional(
         listener.store.labels,
         category_id=listener.category_id,
     )
-    teacher = listener.backend.describe().key
+    teacher = listener.texts.scored_by(listener.backend.describe())
     alone = listener.store.labels.unconditional(teacher, listener.category_id, items)
     result = []
     for request, one in zip(requests, evidence, strict=True):

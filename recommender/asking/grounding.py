@@ -95,6 +95,11 @@ class Grounder:
         self.vectors = vectors
         self._encoder = Remembering(encoder, kept_bytes=KEPT_BYTES)
 
+    @property
+    def encoder_name(self) -> str:
+        """Name and digest of what makes the vectors of guesses."""
+        return self._encoder.name
+
     def ground(self, text: str) -> Grounded | None:
         """Return the item nearest to what a model wrote; None where it named nothing."""
         guess = clean_guess(text)

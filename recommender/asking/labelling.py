@@ -19,6 +19,7 @@ from recommender.asking.answering import Texts, answer, soft_label
 from recommender.asking.grounding import Grounder
 from recommender.asking.work_queue import ask_all
 from recommender.backends import Backend, Scores
+from recommender.backends.errors import Refused
 from recommender.events import Event, Progress, StageDone, StageStarted
 from storage.artifacts import Artifacts
 from storage.labels import Labels
@@ -69,6 +70,7 @@ def label(
     if missing:
         yield StageStarted(stage, len(missing), "requests")
     counts: Counter[str] = Counter()
+    last_failure = ""
 
     def ask(one: Backend, request: LabelRequest) -> Scores:
         return answer(one, request, texts, grounder=grounder)
@@ -83,6 +85,7 @@ def label(
             labels.add_many(kept)
             for failure in batch.failed:
                 labels.add_failure(failure)
+                last_failure = failure.message
             counts.update(one.status for one in kept)
             counts["failed"] += len(batch.failed)
             note = _rate(clock() - started, counts.total(), batch.in_flight)
@@ -90,6 +93,11 @@ def label(
     if missing:
         yield StageDone(stage, clock() - started, _summary(counts))
     failed = counts["failed"]
+    if missing and failed == len(missing) == len(requests):
+        raise Refused(
+            f"none of {failed} requests was answered: {last_failure}",
+            next_step=f"recsys doctor --teacher {backend.describe().name}",
+        )
     yield Labelled(counts.total() - failed, len(requests) - len(missing), clock() - started, failed)
 
 
@@ -204,7 +212,7 @@ def label_unconditional(
 ) -> Iterator[Event]:
     """Keep, once an item, the log-probability of its title without any history."""
     started = clock()
-    teacher = backend.describe().key
+    teacher = texts.scored_by(backend.describe())
     wanted = sorted(set(items))
     known = labels.unconditional(teacher, category_id, wanted)
     missing = [item for item in wanted if item not in known]

@@ -22,7 +22,7 @@ from tests.cli import shop
 from tests.cli.conftest import Run
 from tests.ollama.faults import Fault
 from tests.ollama.serving import Serving
-from tests.tiny import Letters, open_llama
+from tests.tiny import Letters, open_llama, spell
 from tui.cli.recommend import show_answers, show_reason
 from tui.text import plain, safe_pieces
 
@@ -66,7 +66,7 @@ def test_reasons_stand_below_the_table_item_by_item(run: Run, data: Path, server
         for place, (row, reason, fields) in enumerate(zip(rows, reasons, asked, strict=True), 1):
             title = reason.partition(": ")[0].removeprefix(f"{place}. ")
             assert title in row
-            assert f'also like "{harmless(title)}"?' in fields["prompt"]
+            assert f"This is offered next:\n- {harmless(title)}\n" in fields["prompt"]
             assert fields["options"]["num_predict"] == 60
             said = "".join(str(one["response"]) for one in client.stream("/api/generate", fields))
             whole = ("".join(safe_pieces([text])) for text in (said, f"{said}…"))
@@ -199,7 +199,15 @@ def test_what_is_not_told_apart_is_marked(capsys: pytest.CaptureFixture[str]) ->
     assert [row.split() for row in rows] == [["1", "Pen", "Pen"], ["2", "~", "Ink"], ["3", "c"]]
 
 
-def test_a_measured_floor_marks_what_is_below_it(run: Run, data: Path, server: Serving) -> None:
+def test_a_measured_floor_marks_what_is_below_it(
+    run: Run, data: Path, llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Serving(spell(open_llama(llama)), slots=2) as server:
+        monkeypatch.setenv("OLLAMA_HOST", server.url)
+        _floor_is_marked(run, data, server)
+
+
+def _floor_is_marked(run: Run, data: Path, server: Serving) -> None:
     asked = (*BY_TEACHER, "--teacher-mode", "letters", "--num-ctx", "2048")
     assert "~" not in run(*asked).out
     backend = OllamaBackend.open("tiny", host=server.url, num_ctx=2048)

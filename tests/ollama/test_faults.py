@@ -21,6 +21,7 @@ from recommender.backends.errors import (
     Died,
     Lost,
     OutOfMemory,
+    Refused,
     TooSlow,
 )
 from recommender.backends.ollama.backend import OllamaBackend
@@ -184,12 +185,15 @@ def test_the_last_questions_that_bring_nothing_are_failures_and_asked_again_next
 ) -> None:
     asked, _ = requests(store, backend, 1)
     server.fault = Fault.NOT_DONE
-    done = run(store, backend, 1)
-    assert (done.asked, done.failed) == (0, 2)
+    with pytest.raises(Refused, match="none of 2 requests was answered: the answer of"):
+        run(store, backend, 1)
     kept = store.labels.failures([r.key for r in asked])
     assert [f.status for some in kept.values() for f in some] == ["error", "error"]
     server.fault = None
     assert run(store, backend, 1).asked == 2
+    server.fault = Fault.NOT_DONE
+    done = run(store, backend, 2)  # of which two are known
+    assert (done.asked, done.failed, done.known) == (0, 2, 2)
 
 
 def test_another_build_behind_the_name_is_another_teacher(

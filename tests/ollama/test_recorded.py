@@ -150,6 +150,8 @@ def failing(
     if case.name == "repeat-abort":
         # One of the two streams came to an end of its own before the server gave up.
         return None if b'"done":true' in one.answer else Cut
+    if case.name in ("show-embedding", "show-thinking"):
+        return ModelMissing  # the lists that were recorded are older than these models
     if case.name == "embed-long":
         return ContextTooSmall if one.status == 400 else None
     if case.name == "embed-completion-model":

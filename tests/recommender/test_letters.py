@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from recommender.asking.answering import Texts, address, soft_label
 from recommender.asking.requests import Question
 from recommender.backends import LEAST, Scores, example_card
-from recommender.letters import COMFORTABLE, DECLINED_OUTSIDE, MOST, TOP, nothing_read, read_letters
+from recommender.letters import (
+    COMFORTABLE,
+    DECLINED_OUTSIDE,
+    MOST,
+    ROUNDING,
+    TOP,
+    nothing_read,
+    read_letters,
+)
 from tests.ollama.replay import VERSIONS, cases
 
 TEN, TWENTY = ascii_uppercase[:10], ascii_uppercase[:20]
@@ -93,8 +101,11 @@ def test_missing_letters_share_what_is_left() -> None:
     assert read.coverage == 0.25
 
 
-def test_nothing_left_leaves_nothing_for_a_missing_letter() -> None:
-    assert read_letters(logs(A=1.0), "AB").logprobs == (0.0, LEAST)
+def test_where_nothing_is_left_a_missing_letter_has_what_rounding_hides() -> None:
+    assert read_letters(logs(A=1.0), "AB").logprobs == (0.0, pytest.approx(math.log(ROUNDING)))
+    # A server's float32 may add up to more than 1; the least that was named is the bound then.
+    top = [(" A", math.log(0.9999)), (" B", math.log(1.02e-4)), ("x", math.log(6e-8))]
+    assert read_letters(top, "ABC").logprobs[2] == pytest.approx(math.log(6e-8))
 
 
 @pytest.mark.parametrize("sentinel", [-3.4e38, -3.4028234663852886e38, -math.inf, -1e6])

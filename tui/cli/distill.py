@@ -41,6 +41,7 @@ def distill(
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Passes of the student over the data, at most.")
     ] = None,
+    candidates: options.Candidates = None,
     orders: options.Orders = None,
     concurrency: options.Concurrency = "auto",
     host: options.Hosts = None,
@@ -57,6 +58,7 @@ def distill(
     found = options.resolved(
         teacher=teacher[0] if teacher else None,
         weights=weights,
+        candidates=candidates,
         orders=orders,
         in_flight=options.in_flight(concurrency),
         hosts=tuple(host) if host else None,

@@ -16,7 +16,9 @@ from tui.text import duration
 
 if TYPE_CHECKING:
     from distill.labels import CategoryLabelled, TeacherRow
-    from recommender.config import Settings
+
+
+DEFAULT_REQUESTS = 500
 
 
 def label(
@@ -24,10 +26,8 @@ def label(
     teacher: options.Teachers = None,
     requests: Annotated[
         int, typer.Option(min=1, help="Training questions; those of validation come besides.")
-    ] = 500,
-    candidates: Annotated[
-        int | None, typer.Option(min=2, max=100, help="Items offered in one question.")
-    ] = None,
+    ] = DEFAULT_REQUESTS,
+    candidates: options.Candidates = None,
     orders: options.Orders = None,
     concurrency: options.Concurrency = "auto",
     host: options.Hosts = None,
@@ -79,7 +79,12 @@ def label(
         show_json(asdict(done))
     else:
         show_teachers(done)
-        note(_next(category, specs, settings))
+        named = " ".join(f"--teacher {spec}" for spec in specs)
+        again = options.given(found, besides=("teacher",))
+        count = "" if requests == DEFAULT_REQUESTS else f" --requests {requests}"
+        how = "" if split == "temporal" else f" --split {split}"
+        how += "" if min_rating is None else f" --min-rating {min_rating:g}"
+        note(f"next: recsys distill --category {category} {named}{again}{count}{how}")
 
 
 def show_teachers(done: CategoryLabelled) -> None:
@@ -167,8 +172,3 @@ def _show_places(row: TeacherRow) -> None:
     ]
     heads = columns("place", ">share", ">true item here", ">found when here")
     show_table(heads, shown, title=f"{row.name}: position bias, before it is taken off")
-
-
-def _next(category: str, specs: Sequence[str], settings: Settings) -> str:
-    named = " ".join(f"--teacher {spec}" for spec in specs)
-    return f"next: recsys distill --category {category} {named}"

@@ -99,6 +99,9 @@ Orders = Annotated[
         help="In how many rotations letters are asked; 0 is 4 on a server, 1 in this process.",
     ),
 ]
+Candidates = Annotated[
+    int | None, typer.Option(min=2, max=100, help="Items offered in one question.")
+]
 Pull = Annotated[
     bool, typer.Option("--pull", help="Pull a model that the Ollama server does not have.")
 ]
@@ -150,6 +153,31 @@ def settings(**flags: object) -> Settings:
 def several(named: Sequence[str] | None, found: Settings) -> tuple[str, ...]:
     """Return the teachers that were named, each once, or the one of the settings."""
     return tuple(dict.fromkeys(named or (found.teacher,)))
+
+
+NAMED_OTHERWISE = {"hosts": "host", "in_flight": "concurrency"}
+"""Settings whose flag is called something else."""
+
+
+def given(found: ResolvedSettings, *, besides: Sequence[str] = ()) -> str:
+    """Return the flags that were typed, to be printed behind another command.
+
+    >>> from recommender.config import resolve
+    >>> given(resolve({"seed": 3, "hosts": ("a", "b")}, environ={}))
+    ' --host a --host b --seed 3'
+    """
+    words = ""
+    for name, origin in found.origins.items():
+        if not origin.startswith("flag --") or name in besides:
+            continue
+        value = getattr(found.settings, name)
+        flag = f"--{NAMED_OTHERWISE.get(name, name).replace('_', '-')}"
+        if name == "hosts":
+            words += "".join(f" {flag} {one}" for one in value)
+        else:
+            shown = ",".join(value) if isinstance(value, tuple) else str(value)
+            words += f" {flag} {shown}"
+    return words
 
 
 def in_flight(concurrency: str) -> int | None:

@@ -41,7 +41,13 @@ def address_of(host: str) -> str:
         name, port = parts.hostname, parts.port
     except ValueError as error:
         raise wrong from error
-    if parts.scheme not in ("http", "https") or not name or " " in name or parts.query:
+    if parts.scheme not in ("http", "https") or not name or parts.query or parts.username:
+        raise wrong
+    try:
+        name.encode("idna")
+    except UnicodeError as error:
+        raise wrong from error
+    if not text.isprintable() or not text.isascii() or " " in text:
         raise wrong
     if port is None:
         port = {"http": 80, "https": 443}[parts.scheme] if with_scheme else PORT

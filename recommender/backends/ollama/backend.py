@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from recommender.backends import Ability, Completion, ModelCard, Prompt, Refusing, Scores
-from recommender.backends.errors import CannotTeach, ContextTooSmall
+from recommender.backends.errors import CannotTeach, ContextTooSmall, Transient
 from recommender.backends.ollama.client import OllamaClient
 from recommender.backends.ollama.models import Facts, ServerModels
 from recommender.backends.ollama.templates import (
@@ -61,6 +61,7 @@ class OllamaBackend(Refusing):
         self.num_ctx = num_ctx
         self.refuses_as = f"{card.name!r}, served by Ollama,"
         self._card = card
+        self._reloading = False
 
     @classmethod
     def open(
@@ -126,7 +127,7 @@ class OllamaBackend(Refusing):
         shown = self.fitted(prompt, labels)
         text = self.template.around(letters_turn(shown, labels), OPENING)
         started = time.perf_counter()
-        answer = self.client.generate(self.fields(text, predict=1, top=TOP))
+        answer = self._answered(self.fields(text, predict=1, top=TOP))
         return self._as_scores(answer, labels, text, len(shown.history), started)
 
     def stream(self, turn: str, *, limit: int = 200) -> Iterator[str]:
@@ -149,7 +150,7 @@ class OllamaBackend(Refusing):
         if schema is not None:
             fields["format"] = schema
         started = time.perf_counter()
-        answer = self.client.generate(fields)
+        answer = self._answered(fields)
         return Completion(
             text=str(answer.get("response", "")),
             seconds=time.perf_counter() - started,
@@ -204,6 +205,15 @@ class OllamaBackend(Refusing):
     def close(self) -> None:
         """Close the connections."""
         self.client.close()
+
+    def _answered(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Ask; once after a failure wait as long as a model may take to be loaded again."""
+        patient, self._reloading = self._reloading, False
+        try:
+            return self.client.generate(fields, patient=patient)
+        except Transient:
+            self._reloading = not patient
+            raise
 
     def _names_alternatives(self) -> bool:
         """Ask for one letter; this loads the model too, with the options of every later request."""

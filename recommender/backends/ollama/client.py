@@ -42,7 +42,7 @@ class OllamaClient:
         host: str = "",
         *,
         answer_seconds: float = ANSWER_SECONDS,
-        connections: int = 32,
+        connections: int = 64,
     ) -> None:
         """`host` as people write it; `answer_seconds` is how long an answer may take."""
         self.address = address_of(host)
@@ -78,7 +78,7 @@ class OllamaClient:
         """
         try:
             found = self._json(self._sent("GET", "/api/version"))
-        except Lost as error:
+        except (Lost, TooSlow) as error:
             raise self.down() from error
         if not isinstance(found.get("version"), str):
             raise proxy_in_the_way(200, self.address)
@@ -193,7 +193,7 @@ def translating(address: str) -> Iterator[None]:
         yield
     except httpx.TimeoutException as error:
         raise TooSlow(f"no answer from {address} in time") from error
-    except (httpx.TransportError, ConnectionError) as error:
+    except (httpx.RequestError, ConnectionError) as error:
         raise Lost(f"the connection to {address} failed: {_first_line(error)}") from error
 
 

@@ -22,6 +22,9 @@ from recommender.backends.errors import (
     ServerDown,
 )
 
+PASSING = (429, 503, 504)
+"""Statuses that pass, whoever gives them."""
+
 _CONTEXT = (
     "exceed_context_size",
     "exceeds the context length",
@@ -37,6 +40,9 @@ _DIED = (
     "connection reset",
     "forcibly closed",
     "timed out waiting for",
+    ": eof",
+    "connection refused",
+    "actively refused",
 )
 _REGISTRY = ("dial tcp", "no such host", "i/o timeout", "network is unreachable")
 _ABSENT = re.compile(r"model [\"'](.+?)[\"'] not found|file does not exist", re.IGNORECASE)
@@ -78,7 +84,7 @@ def error_of(status: int, body: str, *, address: str, model: str = "") -> Backen
     >>> type(found).__name__, found.next_step
     ('ModelMissing', 'ollama pull m, or the same command with --pull')
     """
-    if _is_page(body):
+    if _is_page(body) and status not in PASSING:
         return proxy_in_the_way(status, address)
     said = message_of(body)
     low = said.lower()
@@ -104,7 +110,7 @@ Make = Callable[[str, str, str], BackendError]
 
 
 def _rule(status: int, low: str) -> Make | None:
-    if status == 503 or "server busy" in low:
+    if status in (429, 503) or "server busy" in low:
         return _busy
     if any(words in low for words in _CONTEXT):
         return _context

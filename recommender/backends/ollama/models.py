@@ -14,7 +14,7 @@ from typing import Any
 import ollama
 from pydantic import ValidationError
 
-from recommender.backends.errors import BackendError, Cut
+from recommender.backends.errors import BackendError, Cut, ModelMissing
 from recommender.backends.ollama.client import OllamaClient, translating
 from recommender.backends.ollama.errors import error_of
 
@@ -76,11 +76,15 @@ class ServerModels:
         """
         with self._translating(model):
             said = self._package.show(model)
-        named = {one.name: one.digest for one in self.pulled()}
-        digest = named.get(model) or named.get(full_name(model)) or ""
+        listed = next((one for one in self.pulled() if same_name(one.name, model)), None)
+        if listed is None or not listed.digest:
+            raise ModelMissing(
+                f"the server at {self.address} knows {model!r} but lists no build of it",
+                next_step="ollama list, and the name as it stands there",
+            )
         return _facts(
-            model,
-            digest,
+            listed.name,
+            listed.digest,
             said.details,
             tuple(said.capabilities or ()),
             said.template or "",
@@ -92,9 +96,13 @@ class ServerModels:
         """Return the context a loaded model really has, by `/api/ps`; 0 where it is not said."""
         with self._translating(model):
             found = self._package.ps()
-        names = {model, full_name(model)}
         return next(
-            (one.context_length or 0 for one in found.models if {one.model, one.name} & names), 0
+            (
+                one.context_length or 0
+                for one in found.models
+                if same_name(one.model or one.name or "", model)
+            ),
+            0,
         )
 
     def pull(self, model: str, *, insecure: bool = False) -> Iterator[tuple[str, str, int, int]]:
@@ -160,6 +168,20 @@ def held_by(hosts: Sequence[str], *, seconds: float = 2.0) -> Iterator[tuple[str
         ):
             found = models.pulled()
             yield from ((client.address, facts) for facts in found)
+
+
+def same_name(listed: str, asked: str) -> bool:
+    """Say whether two names are one model's: with or without registry, library, tag and capitals.
+
+    >>> same_name("llama3.1:latest", "Library/Llama3.1"), same_name("a:1b", "a:2b")
+    (True, False)
+    """
+
+    def plain(name: str) -> str:
+        low = full_name(name).lower().removeprefix("registry.ollama.ai/")
+        return low.removeprefix("library/")
+
+    return plain(listed) == plain(asked)
 
 
 def full_name(model: str) -> str:

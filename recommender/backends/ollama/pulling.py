@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from recommender.backends.errors import ModelMissing
-from recommender.backends.ollama.client import OllamaClient
+from recommender.backends.ollama.client import FIRST_ANSWER_SECONDS, OllamaClient
 from recommender.backends.ollama.models import ServerModels
 from recommender.events import Event, Progress, StageDone, StageSkipped, StageStarted
 
@@ -37,7 +37,9 @@ def pull(
         ServerDown: no server answers, or it cannot reach the registry.
     """
     started = clock()
-    with OllamaClient(host) as client, ServerModels(client) as models:
+    # Nothing is said while a large model is verified.
+    patient = OllamaClient(host, answer_seconds=FIRST_ANSWER_SECONDS)
+    with patient as client, ServerModels(client) as models:
         client.version()
         stage = f"pull {name}"
         try:

@@ -8,6 +8,7 @@ cannot be asked for one token, and is refused.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from recommender.backends.errors import CannotTeach
@@ -18,6 +19,16 @@ MARK = "RECSYS-TURN"
 
 _BEGINNINGS = ("<|begin_of_text|>", "<|startoftext|>", "<s>", "<bos>", "<|endoftext|>")
 """What a template may spell out at its start, and the tokenizer puts there anyway."""
+
+_MONTH = (
+    r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
+    r"(?:uary|ruary|ch|il|e|y|ust|tember|ober|ember)?"
+)
+_DAYS = (
+    (re.compile(r"\b20\d\d-\d\d-\d\d\b"), "2025-01-01"),
+    (re.compile(rf"\b\d{{1,2}} {_MONTH} 20\d\d\b"), "01 Jan 2025"),
+    (re.compile(rf"\b{_MONTH} \d{{1,2}}, 20\d\d\b"), "January 1, 2025"),
+)
 
 _HARMONY_FINAL = "<|channel|>final<|message|>"
 _EMPTY_THOUGHT = "<think>\n\n</think>\n\n"
@@ -78,7 +89,7 @@ def find_template(client: OllamaClient, facts: Facts, options: dict[str, object]
     text = rendered(False)
     if text is None or text.count(MARK) != 1:
         return by_family(facts)
-    before, _, after = text.partition(MARK)
+    before, _, after = timeless(text).partition(MARK)
     for beginning in _BEGINNINGS:
         before = before.removeprefix(beginning)
     if is_harmony(facts, text):
@@ -88,6 +99,19 @@ def find_template(client: OllamaClient, facts: Facts, options: dict[str, object]
     if opens_thought(after) or (thinks and rendered(True) == text):
         raise thinking_only(facts.name)
     return ChatTemplate(before, after, "rendered")
+
+
+def timeless(text: str) -> str:
+    """Put one fixed day in the place of any day a template writes.
+
+    Some templates tell the model today's date: the same question would be another one tomorrow.
+
+    >>> timeless("Current date: 2026-11-24, Today Date: 24 Nov 2026")
+    'Current date: 2025-01-01, Today Date: 01 Jan 2025'
+    """
+    for pattern, day in _DAYS:
+        text = pattern.sub(day, text)
+    return text
 
 
 def by_family(facts: Facts) -> ChatTemplate:

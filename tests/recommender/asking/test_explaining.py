@@ -70,7 +70,7 @@ def test_what_is_cut_at_the_limit_says_so(words: str, limit: int, said: str) -> 
 def test_the_oldest_half_goes_until_the_prompt_fits(model: EmbeddedBackend) -> None:
     class Small(EmbeddedBackend):
         def stream(self, turn: str, *, limit: int = 200) -> Iterator[str]:
-            if turn.count("- ") > 1:
+            if turn.count("- ") > 2:
                 raise ContextTooSmall("too long", needed=9, given=5)
             shown.append(turn)
             yield from super().stream(turn, limit=limit)
@@ -98,8 +98,8 @@ def test_a_server_with_too_little_room_is_asked_about_less(model: EmbeddedBacken
         backend.close()
         asked = [one["prompt"] for one in server.asked("/api/generate") if one.get("stream")]
     assert reason
-    shown = [prompt.count("- Item") for prompt in asked]
-    assert shown == [10, 5, 2, 1][: len(shown)]
+    shown = [prompt.count("- Item") - 1 for prompt in asked]  # one is what is offered
+    assert shown == [10, 5, 2, 1, 0][: len(shown)]
     assert len(shown) > 1
 
 

@@ -404,7 +404,7 @@ def test_a_served_model_is_unloaded_once_and_asked_by_four_at_once(model: Embedd
         assert server.slots.asked_most == 4
         asked = server.asked("/api/generate")
     unloads = [one for one in asked if one.get("keep_alive") == 0]
-    assert unloads == [{"model": "tiny", "keep_alive": 0, "stream": False}]
+    assert unloads == [{"model": "tiny:latest", "keep_alive": 0, "stream": False}]
     # Loaded again with the options of every other request, so that nobody reloads it.
     reloaded = asked[asked.index(unloads[0]) + 1]
     assert reloaded["prompt"] == ""
