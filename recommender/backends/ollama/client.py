@@ -179,7 +179,7 @@ class OllamaClient:
     def _object(self, text: str) -> dict[str, Any]:
         try:
             found = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise Cut(f"half an answer came from {self.address}: {text[-40:]!r}") from error
         if not isinstance(found, dict):
             raise proxy_in_the_way(200, self.address)

@@ -61,7 +61,7 @@ def message_of(body: str) -> str:
     for _ in range(4):
         try:
             found = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return text
         while isinstance(found, dict):
             found = found.get("error", found.get("message", ""))

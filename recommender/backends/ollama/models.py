@@ -145,7 +145,7 @@ class ServerModels:
                 status = max(error.status_code, 200)
                 said = error.error
                 raise error_of(status, said, address=self.address, model=model) from error
-            except (ValidationError, ValueError) as error:
+            except (ValidationError, ValueError, RecursionError) as error:
                 # The package lets a body that is not JSON, or not of its shape, fall through.
                 raise Cut(f"half an answer came from {self.address}") from error
 
