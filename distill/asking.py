@@ -295,7 +295,9 @@ def judge(
     if not gate.passed and not config.teacher.ignore_gate:
         raise TeacherUnfit(refusal(gate), next_step="recsys distill --ignore-gate to go on anyway")
     if not gate.passed:
-        yield Notice("the teacher is not above chance; going on because the gate is ignored")
+        yield Notice(
+            "the teacher is not above chance: recsys distill learns from it with --ignore-gate only"
+        )
     return gate
 
 

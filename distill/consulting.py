@@ -21,7 +21,7 @@ from recommender.asking.evidence import Listener
 from recommender.asking.grounding import Grounder
 from recommender.backends import Backend, ModelCard
 from recommender.backends.embedded import EmbeddedBackend
-from recommender.backends.opening import open_backend
+from recommender.backends.opening import open_backend, require_servers
 from recommender.calibration import probabilities
 from recommender.config import Settings
 from recommender.embeddings import TextEncoder, embedded_encoder
@@ -130,9 +130,10 @@ def hire(
     """
     if settings.threads:
         torch.set_num_threads(settings.threads)
+    specs = (config.teacher.spec, *config.teacher.others)
+    require_servers(specs, settings)
     encoder = encoder or embedded_encoder(settings.models)
     ground = yield from prepare(store, config, encoder)
-    specs = (config.teacher.spec, *config.teacher.others)
     teachers: list[Consultant] = []
     try:
         for spec in specs:

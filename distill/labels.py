@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from distill.asking import ask
-from distill.config import DistilConfig, check
+from distill.config import ORDERS_ON_SERVERS, DistilConfig, check
 from distill.consulting import Consultant, Fusion, fuse, hire, let_go
 from distill.teaching import training_slice
 from recommender.asking.orders import PlaceAudit, audit_places
@@ -22,7 +22,7 @@ from recommender.asking.requests import Question
 from recommender.config import Settings
 from recommender.embeddings import TextEncoder
 from recommender.evaluation import Evaluation
-from recommender.events import Event
+from recommender.events import Event, Notice
 from recommender.letters import COMFORTABLE
 from recommender.significance import Interval
 from storage.records import Category, LabelRequest, SoftLabel
@@ -93,6 +93,12 @@ def label_category(
     """
     check(config)
     config = config.with_teacher(ignore_gate=True)
+    teacher = config.teacher
+    yield Notice(
+        f"each teacher is asked up to {teacher.choose_requests + teacher.gate_requests} questions "
+        f"of validation and {teacher.requests or DEFAULT_REQUESTS} of training, letters in "
+        f"{teacher.orders or ORDERS_ON_SERVERS} orders on a server; what is kept is not asked again"
+    )
     ground, teachers = yield from hire(store, config, settings, encoder=encoder)
     count = config.teacher.requests or DEFAULT_REQUESTS
     questions = training_slice(ground, config, count, measured=config.teacher.weights != "none")

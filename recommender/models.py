@@ -209,9 +209,12 @@ def _extract(wheel: Path, member: str, part: Path) -> None:
 
 
 def _spec(text: str) -> str | None:
-    path = Path(text).expanduser()
-    if path.is_dir() or (path.is_file() and _is_gguf(path)):
-        return str(path.resolve())
+    try:
+        path = Path(text).expanduser()
+        if path.is_dir() or (path.is_file() and _is_gguf(path)):
+            return str(path.resolve())
+    except (OSError, ValueError, RuntimeError):
+        return None  # no file can be called that
     return text if _HUB_ID.fullmatch(text) else None
 
 

@@ -193,6 +193,7 @@ class TeacherRanker:
         noise = "; what is noise is marked among 10 or fewer only" if self.floor else ""
         return (
             f"{count} candidates met in {asked} groups of at most {GROUP}, the better half going "
-            f"on, asked by {self.scoring.method}, {orders}{noise}",
+            f"on, asked by {self.scoring.method}, {orders}; scores are the round and the place "
+            f"reached{noise}",
             *said,
         )

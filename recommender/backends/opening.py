@@ -19,6 +19,8 @@ from recommender.own import construct, refuse_lacking
 from storage.errors import BadSetting, UnknownName
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from storage.artifacts import Artifacts
 
 Kind = Literal["process", "server", "encoder", "own"]
@@ -116,6 +118,21 @@ def _own(name: str, settings: Settings) -> Backend:
     return cast("Backend", made)
 
 
+def require_servers(specs: Sequence[str], settings: Settings) -> None:
+    """See that the servers of those teachers answer that are a server's, before other work.
+
+    Raises:
+        ServerDown: one does not.
+    """
+    # Deferred: as below.
+    from recommender.backends.ollama.client import OllamaClient
+
+    if any(kind_of(spec, settings)[0] == "server" for spec in specs):
+        for host in settings.hosts or ("",):
+            with OllamaClient(host) as client:
+                client.version()
+
+
 def _on_servers(name: str, settings: Settings, mode: Mode) -> Backend:
     # Deferred: the HTTP client takes longer to import than `recsys --help` may.
     from recommender.backends.errors import ServerDown
@@ -129,7 +146,7 @@ def _on_servers(name: str, settings: Settings, mode: Mode) -> Backend:
     except ServerDown as error:
         # The name too: it may be a misspelt one of a model that is here.
         raise ServerDown(
-            f"{error.what}, where {name!r} would be", next_step=error.next_step
+            f"{error.what}, and nothing here is called {name!r}", next_step=error.next_step
         ) from error
     members: list[Backend] = []
     try:

@@ -202,7 +202,7 @@ def test_an_ignored_gate_is_said(shop: Store, ground: Ground, model: EmbeddedBac
     said, gate = finished(judge(listening(shop, ground, model), ground, config, chosen))
     assert not gate.passed
     assert said[-1] == Notice(
-        "the teacher is not above chance; going on because the gate is ignored"
+        "the teacher is not above chance: recsys distill learns from it with --ignore-gate only"
     )
 
 

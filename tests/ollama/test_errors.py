@@ -48,8 +48,8 @@ PAGE = "<!DOCTYPE html><html>Bad gateway</html>"
         (400, '{"error":"\\"m\\" does not support generate"}', CannotTeach),
         (400, '{"error":"raw mode does not support template"}', Refused),
         (500, '{"error":"option \\"num_ctx\\" must be of type integer"}', Refused),
-        (500, "", Refused),
-        (500, "\x00\xff", Refused),
+        (500, "", Died),
+        (500, "\x00\xff", Died),
         (400, '{"error":{"error":{"error":[1]}}}', Refused),
     ],
 )  # fmt: skip

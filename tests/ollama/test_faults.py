@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ from storage.records import LabelRequest
 from storage.store import Store
 from tests.ollama.faults import Fault
 from tests.ollama.serving import Serving
-from tests.tiny import add_shop, open_llama
+from tests.tiny import add_shop, open_llama, spell
 
 PROMPT = Prompt(("Pocket radio",), ("Pen", "Tape", "Lamp"), "products")
 
@@ -105,8 +106,6 @@ def test_one_answer_that_fails_is_an_error_of_its_kind(
     ("fault", "status"),
     [
         (Fault.END_FIRST, "declined"),
-        (Fault.NO_LOGPROBS, "no_logprobs"),
-        (Fault.EMPTY_LOGPROBS, "no_logprobs"),
         (Fault.SILENT_CUT, "truncated"),
     ],
     ids=lambda one: getattr(one, "name", one),
@@ -119,16 +118,28 @@ def test_an_answer_that_is_none_is_kept_as_what_it_is(
     assert (done.asked, done.failed) == (8, 0)
     asked, _ = requests(store, backend)
     kept = store.labels.get([r.key for r in asked])
-    found = Counter(answer.status for answer in kept.values())
-    if status == "no_logprobs":  # the model says something, or it ends at once and declines
-        assert set(found) <= {"wrong_format", "declined"}
-        assert found.total() == 8
-    else:
-        assert found == {status: 8}
+    assert Counter(answer.status for answer in kept.values()) == {status: 8}
     before = len(server.seen)
     server.fault = None
     assert run(store, backend).asked == 0  # it is an answer: nobody asks again
     assert len(server.seen) == before
+
+
+@pytest.mark.parametrize("fault", [Fault.NO_LOGPROBS, Fault.EMPTY_LOGPROBS], ids=lambda f: f.name)
+def test_log_probabilities_that_stay_away_are_asked_for_again(
+    llama: Path, store: Store, fault: Fault
+) -> None:
+    with (
+        Serving(spell(open_llama(llama)), slots=2) as server,
+        closing(OllamaBackend.open(server.name, host=server.url, num_ctx=384)) as backend,
+    ):
+        server.fault = fault
+        with pytest.raises(Cut, match="left the log-probabilities of an answer out"):
+            backend.score(PROMPT, "ABC")
+        server.fault_times = 3
+        assert (run(store, backend).asked, server.fault) == (8, None)
+        kept = store.labels.get([r.key for r in requests(store, backend)[0]])
+        assert {answer.status for answer in kept.values()} <= {"ok", "declined"}
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,7 @@ def test_more_than_can_be_lettered_meet_in_groups() -> None:
     groups = times_asked(23, size=GROUP)
     assert ranking.notices == (
         f"23 candidates met in {groups} groups of at most 10, the better half going on, asked by "
-        "ranking, in 4 orders each",
+        "ranking, in 4 orders each; scores are the round and the place reached",
     )
     assert ranking.resolution == 0.0
 

@@ -46,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         try:
             app(args=None if arguments is None else list(arguments), prog_name="recsys")
         finally:
-            sys.stdout.flush()
+            if sys.stdout is not None:  # somebody closed it
+                sys.stdout.flush()
     except RecsysError as error:
         print(f"error: {plain(str(error))}", file=sys.stderr)
         raise SystemExit(1) from None

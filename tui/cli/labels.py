@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tui.cli import options
-from tui.cli.lines import reading_lines, write_lines
+from tui.cli.lines import print_lines, reading_lines, write_lines
 from tui.cli.render import Cell, columns, note, say, show_json, show_table
 from tui.text import duration
 
@@ -84,8 +83,7 @@ def export(
         chosen = options.category_of(store, category, None)
         lines = export_labels(store, chosen.id, teacher=teacher, method=method)
         if to is None:
-            for line in lines:
-                sys.stdout.write(line + "\n")
+            print_lines(lines)
             return
         count = write_lines(to.expanduser(), lines) - 1
     say(f"{to}: {count:,} labels")
@@ -117,3 +115,5 @@ def import_(
     show_table(columns("what", ">count"), rows)
     for line in done.first_bad:
         note(f"skipped: {line}")
+    if done.bad and not done.added and not done.known:
+        raise typer.Exit(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,8 +26,26 @@ def write_lines(path: Path, lines: Iterable[str]) -> int:
                 count += 1
         os.replace(part, path)
     except OSError as error:
+        part.unlink(missing_ok=True)
         raise StoreUnavailable(f"cannot write {str(path)!r}: {error.strerror}") from error
     return count
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Write lines to standard output.
+
+    Raises:
+        StoreUnavailable: where it leads is full.
+    """
+    try:
+        for line in lines:
+            print(line)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise StoreUnavailable(f"cannot write to standard output: {error.strerror}") from error
 
 
 @contextmanager

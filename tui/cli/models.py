@@ -26,12 +26,17 @@ ABILITIES = {
 def list_(host: options.Hosts = None, db: options.Db = None, json: options.Json = False) -> None:
     """List the known teachers, text encoders and trained students."""
     # Imported here: `recsys --help` needs no models.
+    from recommender.backends.ollama.address import address_of
     from recommender.backends.ollama.models import held_by
     from recommender.models import known_models
 
     found = options.settings(db=db, hosts=tuple(host) if host else None)
     known = known_models(found.models)
     held = list(held_by(found.hosts))
+    answered = {address for address, _ in held}
+    for one in found.hosts:
+        if address_of(one) not in answered:
+            note(f"{address_of(one)} lists no models; next: recsys doctor")
     with options.opened(found) as store:
         names = {c.id: options.labelled(c) for c in store.catalogue.categories()}
         students = [run for run in store.runs.list() if run.kind == "student"]

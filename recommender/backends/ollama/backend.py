@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from recommender.backends import Ability, Completion, ModelCard, Prompt, Refusing, Scores
-from recommender.backends.errors import CannotTeach, ContextTooSmall, Transient
+from recommender.backends.errors import CannotTeach, ContextTooSmall, Cut, Transient
 from recommender.backends.ollama.client import OllamaClient
 from recommender.backends.ollama.models import Facts, ServerModels
 from recommender.backends.ollama.templates import (
@@ -238,6 +238,9 @@ class OllamaBackend(Refusing):
         started: float,
     ) -> Scores:
         top = _alternatives(answer)
+        if answer.get("response") and not top:
+            # A model that ends at once declines; one that answers has alternatives.
+            raise Cut(f"{self._card.server} left the log-probabilities of an answer out")
         read = read_letters(top, labels) if top else nothing_read(labels)
         counted = int(answer.get("prompt_eval_count") or 0)
         cut = was_cut(counted, len(text.encode()), self.num_ctx)
@@ -247,7 +250,7 @@ class OllamaBackend(Refusing):
             seconds=time.perf_counter() - started,
             history_shown=shown,
             outside=read.outside,
-            status="truncated" if cut else _shape(answer, top),
+            status="truncated" if cut else "",
             details={
                 **self._kept(answer),
                 "missing": [n for n, gone in enumerate(read.missing) if gone],
@@ -304,11 +307,6 @@ def _alternatives(answer: Mapping[str, Any]) -> list[tuple[str, float]]:
         return []
     found = entries[0].get("top_logprobs") or []
     return [(str(one.get("token", "")), float(one.get("logprob", 0.0))) for one in found]
-
-
-def _shape(answer: Mapping[str, Any], top: Sequence[tuple[str, float]]) -> str:
-    """Tell a model that ended at once, which declines, from a server that left something out."""
-    return "wrong_format" if answer.get("response") and not top else ""
 
 
 def _card(

@@ -18,6 +18,7 @@ import httpx
 from recommender.backends.errors import BackendError, Cut, Lost, ServerDown, TooSlow
 from recommender.backends.ollama.address import address_of, is_local
 from recommender.backends.ollama.errors import error_of, proxy_in_the_way
+from storage.errors import BadSetting
 
 CONNECT_SECONDS = 5.0
 FIRST_ANSWER_SECONDS = 600.0
@@ -46,6 +47,7 @@ class OllamaClient:
     ) -> None:
         """`host` as people write it; `answer_seconds` is how long an answer may take."""
         self.address = address_of(host)
+        self._quickly = min(CONNECT_SECONDS, answer_seconds)
         # What any client of this server takes. A proxy is for other machines: one in the
         # environment would swallow what is meant for a local server.
         self.options: dict[str, Any] = {
@@ -53,7 +55,12 @@ class OllamaClient:
             "trust_env": not is_local(self.address),
         }
         limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-        self._http = httpx.Client(base_url=self.address, limits=limits, **self.options)
+        try:
+            self._http = httpx.Client(base_url=self.address, limits=limits, **self.options)
+        except httpx.InvalidURL as error:
+            raise BadSetting(
+                f"{host!r} is no address of a server: {error}", next_step="--host 127.0.0.1:11434"
+            ) from error
 
     def __enter__(self) -> OllamaClient:
         return self
@@ -77,7 +84,7 @@ class OllamaClient:
             ServerDown: nobody answers, or somebody who is no Ollama server.
         """
         try:
-            found = self._json(self._sent("GET", "/api/version"))
+            found = self._json(self._sent("GET", "/api/version", seconds=self._quickly))
         except (Lost, TooSlow) as error:
             raise self.down() from error
         if not isinstance(found.get("version"), str):
@@ -169,7 +176,8 @@ class OllamaClient:
     def _json(self, answer: httpx.Response, model: str = "") -> dict[str, Any]:
         if answer.status_code >= 400:
             raise self._refusal(answer, model)
-        if answer.headers.get("content-type", "").startswith("text/html"):
+        page = answer.headers.get("content-type", "").startswith("text/html")
+        if page or answer.is_redirect:
             raise proxy_in_the_way(answer.status_code, self.address)
         return self._object(answer.text)
 

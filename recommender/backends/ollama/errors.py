@@ -45,6 +45,8 @@ _DIED = (
     "actively refused",
 )
 _REGISTRY = ("dial tcp", "no such host", "i/o timeout", "network is unreachable")
+_OURS = ("unsupported value", "must be of type", "invalid format", "invalid json schema")
+"""What a server answers 500 to although the request is at fault."""
 _ABSENT = re.compile(r"model [\"'](.+?)[\"'] not found|file does not exist", re.IGNORECASE)
 _UNABLE = re.compile(r"(\"\S+\"|this server) does not support \w+", re.IGNORECASE)
 
@@ -100,7 +102,7 @@ def error_of(status: int, body: str, *, address: str, model: str = "") -> Backen
 def proxy_in_the_way(status: int, address: str) -> ServerDown:
     """Return the error for an answer that no Ollama server gives."""
     return ServerDown(
-        f"something else than Ollama answers at {address} (status {status}, a page): a proxy is "
+        f"something else than Ollama answers at {address} (status {status}): a proxy is "
         f"in the way, or the address is another program's",
         next_step="set NO_PROXY for that host, or name another with --host",
     )
@@ -122,6 +124,8 @@ def _rule(status: int, low: str) -> Make | None:
         return _absent
     if _UNABLE.search(low) or status == 501:
         return _unable
+    if status >= 500 and not any(words in low for words in _OURS):
+        return _died
     # A 400 with 'unexpected EOF' is about our own request, not about a process.
     if status in (499, 502, 504) or (status != 400 and any(words in low for words in _DIED)):
         return _died
