@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, Select, Table, event
 
 DIALECT = "sqlite"
+WRITE_AHEAD = "PRAGMA journal_mode = WAL"
 IMMEDIATE = "recsys_immediate"
 """Name of the execution option that asks for the write lock when a transaction begins."""
 
@@ -48,6 +49,29 @@ def file_of(address: URL) -> Path | None:
     return Path(name.removeprefix("file:").partition("?")[0])
 
 
+def _write_ahead(cursor: sqlite3.Cursor, seconds: float) -> None:
+    """Switch a database to write-ahead logging; two that make it at once wait for each other.
+
+    SQLite does not wait by itself here: of two first openers, one is told at once that the
+    database is locked.
+    """
+    try:
+        cursor.execute(WRITE_AHEAD)
+    except sqlite3.OperationalError as error:
+        if "locked" not in str(error):
+            raise
+        # Deferred: it is needed once in a database's life, if ever.
+        from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
+
+        retrying = Retrying(
+            retry=retry_if_exception(lambda error: "locked" in str(error)),
+            stop=stop_after_delay(seconds),
+            wait=wait_random(0.01, 0.05),
+            reraise=True,
+        )
+        retrying(cursor.execute, WRITE_AHEAD)
+
+
 def prepare(engine: Engine, busy_seconds: float) -> None:
     """Give every connection of an engine our settings, and transactions that mean what they say.
 
@@ -62,7 +86,7 @@ def prepare(engine: Engine, busy_seconds: float) -> None:
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout = {int(busy_seconds * 1000)}")
         cursor.execute("PRAGMA foreign_keys = ON")
-        cursor.execute("PRAGMA journal_mode = WAL")
+        _write_ahead(cursor, busy_seconds)
         cursor.execute("PRAGMA synchronous = NORMAL")
         # An import of millions of people fills an index in random order: with the default
         # of 2 MB every insert would read and write a page of the file.
