@@ -237,14 +237,15 @@ def _seconds(listener: Listener, heard: Heard, scoring: Scoring) -> float:
 
 
 def fit_title_temperature(
-    listener: Listener, questions: Sequence[Question]
+    listener: Listener, questions: Sequence[Question], method: str = "likelihood"
 ) -> Generator[Event, None, float]:
     """Fit the temperature of the plain likelihood of a model on a slice of validation.
 
-    For weights that are not the teacher's own process: a server cannot say how likely a title
-    is, and the loss whose Fisher information is measured needs to be calibrated all the same.
+    Or of its letters, by `method`, in the orders the listener asks. For weights that are not the
+    teacher's own process: a server cannot say how likely a title is, and the loss whose Fisher
+    information is measured needs to be calibrated all the same.
     """
-    requests = listener.requests(questions, "choose", "likelihood")
+    requests = listener.requests(questions, "choose", method)
     labels = listener.store.labels
     yield from label(listener.backend, requests, listener.texts, labels, stage="weights: choose")
     answers = labels.get([request.key for request in requests])

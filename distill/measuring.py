@@ -12,8 +12,9 @@ from collections.abc import Callable, Generator, Sequence
 
 import numpy as np
 
-from distill.importance.fisher import CRITERION, FisherRequest, FisherSample, fisher_pass
+from distill.importance.gradients.fisher import CRITERION, FisherSample, fisher_pass
 from distill.importance.profile import layer_profile
+from distill.importance.requests import FisherRequest
 from recommender.asking.answering import Texts, soft_label
 from recommender.asking.labelling import SHARD, answered, keep_states
 from recommender.backends import Scores

@@ -92,7 +92,7 @@ def load_class(place: str, what: str, folder: Path | None = None) -> Callable[..
 
     Args:
         place: where the class is.
-        what: 'backend' or 'ranker', for the errors.
+        what: 'backend', 'ranker' or, a function, 'weighting': for the errors.
         folder: of `recsys.toml`; None is the working directory.
 
     Raises:
@@ -102,9 +102,9 @@ def load_class(place: str, what: str, folder: Path | None = None) -> Callable[..
     'Counter'
     """
     module, _, name = place.partition(":")
-    step = f'{what}s = {{ NAME = "my_module:MyClass" }} in recsys.toml, the module beside it'
+    kind, step = _kind_and_step(what)
     if not all(part.isidentifier() for part in (*module.split("."), name)):
-        raise BadSetting(f"{place!r} does not name a class", next_step=step)
+        raise BadSetting(f"{place!r} does not name a {kind}", next_step=step)
     beside = str((folder or Path.cwd()).absolute())
     if beside not in sys.path:
         sys.path.insert(0, beside)
@@ -124,8 +124,17 @@ def load_class(place: str, what: str, folder: Path | None = None) -> Callable[..
         near = get_close_matches(name, dir(loaded), n=1)
         meant = f"; did you mean {near[0]!r}?" if near else ""
         where = getattr(loaded, "__file__", None) or "built in"
-        raise BadSetting(f"{module!r} ({where}) has no class {name!r}{meant}", next_step=step)
+        raise BadSetting(f"{module!r} ({where}) has no {kind} {name!r}{meant}", next_step=step)
     return cast("Callable[..., object]", found)
+
+
+def _kind_and_step(what: str) -> tuple[str, str]:
+    if what == "weighting":
+        return "function", 'name it "my_module:my_function", the module beside recsys.toml'
+    return (
+        "class",
+        f'{what}s = {{ NAME = "my_module:MyClass" }} in recsys.toml, the module beside it',
+    )
 
 
 def refuse_lacking(place: str, what: str, lacking: Sequence[str]) -> None:

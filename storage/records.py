@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -156,6 +156,22 @@ class LayerProfile:
     artifact: str
     """Key of the artifact that keeps the per-request values."""
     details: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class LayerValues:
+    """What one request gave when it was measured: a step on the way to a LayerProfile."""
+
+    key: str
+    """Hash of everything that decides the values: request, measure, weights, settings."""
+    request: str
+    """Key of the request."""
+    measure: str
+    """What was measured, e.g. 'fisher-empirical-listwise'."""
+    arrays: Mapping[str, npt.NDArray[Any]]
+    """By name; float64, float32 or int64 of any shape, a number (0-d) included."""
+    seconds: float
+    """What it took."""
 
 
 @dataclass(frozen=True, slots=True)

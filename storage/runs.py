@@ -7,8 +7,9 @@ and go when it goes.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Any
 
@@ -38,9 +39,12 @@ class Runs:
     [] None
     """
 
-    def __init__(self, database: Database) -> None:
-        """Stand on an open database."""
+    def __init__(
+        self, database: Database, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        """Stand on an open database; `now` is the clock profiles are stamped by."""
         self._database = database
+        self._now = now
 
     def add(self, run: Run) -> None:
         """Keep a run; one with the same id is left as it is."""
@@ -132,6 +136,8 @@ class Runs:
             if connection.execute(query).scalar() is None:
                 row = asdict(profile)
                 row |= {name: list(row[name]) for name in ("layers", "low", "high")}
+                # To the microsecond: measures of one command are told apart by it.
+                row["made_at"] = self._now().isoformat(timespec="microseconds")
                 connection.execute(insert(table), row)
 
     def profiles(self, category_id: int) -> _Profiles:
@@ -139,6 +145,28 @@ class Runs:
         query = select(layer_profiles).where(layer_profiles.c.category_id == category_id)
         with self._database.reading() as connection:
             return [_profile(row) for row in connection.execute(query)]
+
+    def latest_profile(
+        self, category_id: int, criterion: str, weights: str | None = None
+    ) -> LayerProfile | None:
+        """Return the profile made last of a category by a criterion, None without one.
+
+        Args:
+            category_id: whose requests were measured.
+            criterion: as profiles name it.
+            weights: `ModelCard.key` of what was measured; None for any.
+        """
+        table = layer_profiles
+        query = select(table).where(
+            table.c.category_id == category_id, table.c.criterion == criterion
+        )
+        if weights is not None:
+            query = query.where(table.c.weights == weights)
+        # Those of before times were kept have none, and come last; the key decides a tie.
+        query = query.order_by(table.c.made_at.desc(), table.c.key.desc()).limit(1)
+        with self._database.reading() as connection:
+            row = connection.execute(query).first()
+        return None if row is None else _profile(row)
 
     def profile(self, key: str) -> LayerProfile:
         """Return a layer profile by key.
@@ -175,6 +203,7 @@ def _figure(row: Row[Any]) -> Measurement:
 
 def _profile(row: Row[Any]) -> LayerProfile:
     fields = dict(row._mapping)
+    del fields["made_at"]  # what a profile says does not depend on when it was made
     for name in ("layers", "low", "high"):
         fields[name] = tuple(fields[name])
     return LayerProfile(**fields)

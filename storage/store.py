@@ -13,6 +13,7 @@ from storage.artifacts import Artifacts
 from storage.catalogue import Catalogue
 from storage.database import BUSY_SECONDS, Database
 from storage.labels import Labels
+from storage.layer_values import Layers
 from storage.migrations import HEAD
 from storage.noise import NoiseFloors
 from storage.runs import Runs
@@ -34,6 +35,7 @@ class Store:
         self.artifacts = artifacts
         self.catalogue = Catalogue(database)
         self.labels = Labels(database)
+        self.layers = Layers(database)
         self.noise = NoiseFloors(database)
         self.runs = Runs(database)
 

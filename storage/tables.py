@@ -20,6 +20,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
     SmallInteger,
@@ -239,6 +240,19 @@ layer_profiles = Table(
     Column("high", Json, nullable=False),
     Column("artifact", String, nullable=False),
     Column("details", Json, nullable=False),
+    Column("made_at", String, nullable=False, server_default=""),
+)
+
+# Found by the hash of what decides them, so they belong to no category and outlive it.
+layer_values = Table(
+    "layer_values",
+    metadata,
+    Column("key", String, primary_key=True),
+    Column("request", String, nullable=False),
+    Column("measure", String, nullable=False, index=True),
+    Column("arrays", LargeBinary, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("made_at", String, nullable=False),
 )
 
 runs = Table(

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from distill.importance.statistics.ratios import (
+    PERCENTILES,
+    Estimate,
+    Matrix,
+    ratio_rows,
+    resampled_means,
+)
+from distill.importance.statistics.ratios import RESAMPLES as RESAMPLES
 from storage.records import LayerProfile
-
-Matrix = npt.NDArray[np.float64]
-
-RESAMPLES = 2000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,19 +36,22 @@ class Profile:
     high: Matrix
     """(layers,) 97.5 %."""
     ratio: float
-    """Mean of the last quarter of layers over mean of the first."""
+    """Mean of the last quarter of layers over mean of the first; NaN where that means nothing."""
     ratio_low: float
     ratio_high: float
+    ratio_reason: str = ""
+    """Why the ratio is NaN."""
 
 
 def profile(values: Matrix, *, resamples: int = RESAMPLES, seed: int = 0) -> Profile:
     """Summarise values per request and layer.
 
     R = mean(s_l, last ⌊L/4⌋ layers) / mean(s_l, first ⌊L/4⌋ layers), at least one layer
-    each; s_l the mean over requests, taken anew for every resample.
+    each; s_l the mean over requests, taken anew for every resample. Other bands and means:
+    `ratios`.
 
     Args:
-        values: (requests, layers), not negative.
+        values: (requests, layers).
         resamples: How many times requests are drawn with replacement.
         seed: Of the drawing.
 
@@ -57,23 +64,12 @@ def profile(values: Matrix, *, resamples: int = RESAMPLES, seed: int = 0) -> Pro
     """
     if values.ndim != 2 or not values.size or not np.isfinite(values).all():
         raise ValueError("values must be finite, (requests, layers), with at least one request")
-    requests, layers = values.shape
-    counts = np.random.default_rng(seed).multinomial(
-        requests, np.full(requests, 1 / requests), size=resamples
-    )
-    means = counts @ values / requests
+    means = resampled_means(values, resamples=resamples, seed=seed)
     mean = values.mean(axis=0)
-    low, high = np.quantile(means, [0.025, 0.975], axis=0)
-    ratios = _late_to_early(means, layers)
-    ratio_low, ratio_high = np.quantile(ratios, [0.025, 0.975])
-    ratio = float(_late_to_early(mean[None], layers)[0])
-    return Profile(mean, low, high, ratio, float(ratio_low), float(ratio_high))
-
-
-def _late_to_early(means: Matrix, layers: int) -> Matrix:
-    quarter = max(1, layers // 4)
-    ratio: Matrix = means[:, -quarter:].mean(axis=1) / means[:, :quarter].mean(axis=1)
-    return ratio
+    low, high = np.quantile(means, PERCENTILES, axis=0)
+    rows, reason = ratio_rows(np.vstack([mean, means]), "quartiles", "arithmetic")
+    ratio = Estimate.none(reason) if reason else Estimate.of(rows[0], rows[1:])
+    return Profile(mean, low, high, ratio.value, ratio.low, ratio.high, reason)
 
 
 def layer_profile(
@@ -103,7 +99,11 @@ def layer_profile(
     (4, (1.0, 1.0, 1.0), 1.0)
     """
     found = profile(values, seed=seed)
-    ratio = {"ratio": found.ratio, "ratio_low": found.ratio_low, "ratio_high": found.ratio_high}
+    figures = {"ratio": found.ratio, "ratio_low": found.ratio_low, "ratio_high": found.ratio_high}
+    # JSON has no NaN.
+    ratio: dict[str, object] = {k: v if math.isfinite(v) else None for k, v in figures.items()}
+    if found.ratio_reason:
+        ratio["ratio_reason"] = found.ratio_reason
     identity = [category_id, weights, criterion, artifact, dict(details or {})]
     text = json.dumps(identity, sort_keys=True, default=str)
     return LayerProfile(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -144,12 +145,8 @@ class EmbeddedBackend(Refusing):
         started = time.perf_counter()
         if len(labels) != len(prompt.candidates):
             raise BadSetting(f"{len(labels)} labels for {len(prompt.candidates)} candidates")
-        variants = [self._label_tokens(label) for label in labels]
-        question: list[int] = []
-        for line in letters_question(prompt, labels).splitlines(keepends=True):
-            question.extend(self._tokens(line, limit=TITLE_TOKENS + 8))
-        prefix, shown = self.prefix_tokens(prompt, bullet=False)
-        one = pack([*prefix, *question], [[variants[0][0]]])
+        text, variants, shown = self._letters(prompt, labels)
+        one = pack(text, [[variants[0][0]]])
         with torch.inference_mode():
             hidden = pack_hidden(self.model, one)[-1:]
             logp = torch.log_softmax(self.model.lm_head(hidden)[0].float(), dim=-1).cpu()
@@ -157,6 +154,17 @@ class EmbeddedBackend(Refusing):
         outside = max(0.0, 1.0 - float(np.exp(merged).sum()))
         seconds = time.perf_counter() - started
         return Scores(tuple(merged), (1,) * len(labels), seconds, shown, outside)
+
+    def letters_tokens(self, prompt: Prompt) -> tuple[list[int], list[list[int]]]:
+        """Give the tokens up to the answer, and for each candidate those that spell its letter.
+
+        Raises:
+            BadSetting: a letter is no single token, or there are more candidates than letters.
+        """
+        if len(prompt.candidates) > len(ascii_uppercase):
+            raise BadSetting(f"{len(prompt.candidates)} candidates cannot be lettered from A to Z")
+        text, variants, _ = self._letters(prompt, ascii_uppercase[: len(prompt.candidates)])
+        return text, variants
 
     def states(self, prompt: Prompt, layers: Sequence[int]) -> FloatArray:
         """Give the states at the end of the history, (len(layers), width), in float32."""
@@ -243,6 +251,16 @@ class EmbeddedBackend(Refusing):
             if asked:
                 states = np.asarray(kept.taken().numpy())
         return list(zip(found, map(len, lines), strict=True)), states
+
+    def _letters(
+        self, prompt: Prompt, labels: Sequence[str]
+    ) -> tuple[list[int], list[list[int]], int]:
+        variants = [self._label_tokens(label) for label in labels]
+        question: list[int] = []
+        for line in letters_question(prompt, labels).splitlines(keepends=True):
+            question.extend(self._tokens(line, limit=TITLE_TOKENS + 8))
+        prefix, shown = self.prefix_tokens(prompt, bullet=False)
+        return [*prefix, *question], variants, shown
 
     def _tokens(self, text: str, *, limit: int | None = None) -> list[int]:
         """Turn one line into tokens. A special token's name inside a title stays mere text."""

@@ -7,7 +7,8 @@ and nothing of text.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from recommender.backends.packed import Pack, sees
 from storage.errors import BadData
+from storage.records import IntArray
 
 HEAD_ROWS = 256
 """Rows of vocabulary-wide logits held at once where no gradient is wanted."""
@@ -39,39 +41,59 @@ def require_llama_layout(model: nn.Module, name: str) -> None:
         )
 
 
-def pack_mask(one: Pack, *, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Make the additive mask (1, 1, T, T): 0 where a token may look, the lowest number elsewhere.
+def pack_mask(packs: Sequence[Pack], *, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Make the additive mask (n, 1, T, T): 0 where a token may look, the lowest number elsewhere.
+
+    Rows are as long as the longest pack. Nobody looks at what fills the others up, and it
+    looks at itself, since a token must look somewhere.
 
     >>> from recommender.backends.packed import pack
-    >>> m = pack_mask(pack([7], [[1, 2]]), device=torch.device("cpu"), dtype=torch.float32)
+    >>> two = [pack([7], [[1, 2]]), pack([7], [[1]])]
+    >>> m = pack_mask(two, device=torch.device("cpu"), dtype=torch.float32)
     >>> (m == 0).squeeze().tolist()
-    [[True, False], [True, True]]
+    [[[True, False], [True, True]], [[True, False], [False, True]]]
     """
-    allowed = torch.from_numpy(sees(one)).to(device)
+    longest = max(map(len, packs))
+    allowed = torch.eye(longest, dtype=torch.bool).repeat(len(packs), 1, 1)
+    for row, one in zip(allowed, packs, strict=True):
+        row[: len(one), : len(one)] = torch.from_numpy(sees(one))
     mask = torch.zeros(allowed.shape, dtype=dtype, device=device)
-    mask.masked_fill_(~allowed, torch.finfo(dtype).min)
-    return mask[None, None]
+    mask.masked_fill_(~allowed.to(device), torch.finfo(dtype).min)
+    return mask[:, None]
 
 
-def pack_hidden(model: Any, one: Pack, embeds: Tensor | None = None) -> Tensor:
-    """Run one pack and give the last hidden state of every token, (T, width), after the norm.
+def row_ids(packs: Sequence[Pack]) -> Tensor:
+    """Put the tokens of several packs side by side: (n, T), filled up with 0 on the right."""
+    return _rows([one.ids for one in packs])
+
+
+def rows_hidden(model: Any, packs: Sequence[Pack], embeds: Tensor | None = None) -> Tensor:
+    """Run packs, each a row, and give the last hidden states, (n, T, width), after the norm.
 
     Args:
         model: A causal language model in the Llama layout.
-        one: The sequence to run.
-        embeds: (1, T, width) input embeddings to run instead of the pack's ids, for those
+        packs: The sequences to run.
+        embeds: (n, T, width) input embeddings to run instead of the packs' ids, for those
             who want gradients that reach them.
     """
     weight: Tensor = model.model.embed_tokens.weight
-    ids = torch.from_numpy(one.ids)[None].to(weight.device)
-    feed = {"input_ids": ids} if embeds is None else {"inputs_embeds": embeds}
+    feed = (
+        {"input_ids": row_ids(packs).to(weight.device)}
+        if embeds is None
+        else {"inputs_embeds": embeds}
+    )
     hidden: Tensor = model.model(
         **feed,
-        attention_mask=pack_mask(one, device=weight.device, dtype=weight.dtype),
-        position_ids=torch.from_numpy(one.positions)[None].to(weight.device),
+        attention_mask=pack_mask(packs, device=weight.device, dtype=weight.dtype),
+        position_ids=_rows([one.positions for one in packs]).to(weight.device),
         use_cache=False,
-    ).last_hidden_state[0]
+    ).last_hidden_state
     return hidden
+
+
+def pack_hidden(model: Any, one: Pack, embeds: Tensor | None = None) -> Tensor:
+    """Run one pack and give the last hidden state of every token, (T, width), after the norm."""
+    return rows_hidden(model, [one], embeds)[0]
 
 
 def title_logprobs(model: Any, hidden: Tensor, one: Pack) -> Tensor:
@@ -102,17 +124,66 @@ def title_logprobs(model: Any, hidden: Tensor, one: Pack) -> Tensor:
     return torch.zeros(one.candidates, device=hidden.device).index_add(0, owners, token)
 
 
+@contextmanager
+def only_layers(model: Any, kept: Sequence[int]) -> Iterator[None]:
+    """While entered, `model` consists of the layers `kept`, in that order; the same modules.
+
+    What the rest of transformers reads off the layers' count goes along: the configuration's
+    `num_hidden_layers` and, where there is one, `layer_types` (Qwen looks a layer's mask up
+    by its place among those that run), and each attention's `layer_idx`, its place in the
+    cache of whoever generates text meanwhile. All is put back afterwards.
+
+    Args:
+        model: A causal language model in the Llama layout.
+        kept: Numbers of the layers as they stand when this is entered; none leaves the
+            embedding, the final norm and the head.
+
+    Raises:
+        ValueError: A layer is named twice or does not exist.
+
+    >>> from transformers import LlamaConfig, LlamaForCausalLM
+    >>> model = LlamaForCausalLM(LlamaConfig(vocab_size=9, hidden_size=8, intermediate_size=8,
+    ...     num_hidden_layers=3, num_attention_heads=2))
+    >>> with only_layers(model, [0, 2]):
+    ...     len(model.model.layers), model.config.num_hidden_layers
+    (2, 2)
+    >>> len(model.model.layers), model.config.num_hidden_layers
+    (3, 3)
+    """
+    body = model.model
+    whole, config = body.layers, body.config
+    numbers = list(kept)
+    if len(set(numbers)) != len(numbers) or not set(numbers) <= set(range(len(whole))):
+        raise ValueError(f"layers {numbers} of {len(whole)}")
+    count, types = config.num_hidden_layers, getattr(config, "layer_types", None)
+    places = [(block.self_attn, block.self_attn.layer_idx) for block in whole]
+    try:
+        body.layers = nn.ModuleList(whole[number] for number in numbers)
+        config.num_hidden_layers = len(numbers)
+        if types is not None:
+            config.layer_types = [types[number] for number in numbers]
+        for place, number in enumerate(numbers):
+            whole[number].self_attn.layer_idx = place
+        yield
+    finally:
+        body.layers, config.num_hidden_layers = whole, count
+        if types is not None:
+            config.layer_types = types
+        for attention, place in places:
+            attention.layer_idx = place
+
+
 class LayerStates:
-    """While entered, keeps one row of every layer's output: the residual stream at that token.
+    """While entered, keeps one token of every layer's output: the residual stream there.
 
     State 0 is the embedding, state l the output of the l-th layer, before the final norm.
-    The rows are copies without gradients.
+    What is kept are copies without gradients, of the first pass.
     """
 
-    def __init__(self, model: Any, row: int, layers: Sequence[int]) -> None:
-        """Ask for the states `layers` (0 … number of layers) of token `row`."""
+    def __init__(self, model: Any, tokens: int | Sequence[int], layers: Sequence[int]) -> None:
+        """Ask for the states `layers` (0 … number of layers) of one token of each row."""
         self._layers = list(model.model.layers)
-        self._row = row
+        self._tokens = [tokens] if isinstance(tokens, int) else list(tokens)
         self._wanted = tuple(layers)
         self._rows: dict[int, Tensor] = {}
         self._handles: list[Any] = []
@@ -149,8 +220,14 @@ class LayerStates:
         return hook
 
     def _keep(self, wanted: int, hidden: Tensor) -> None:
-        self._rows[wanted] = hidden.detach()[0, self._row].float().cpu().clone()
+        if wanted not in self._rows:
+            places = torch.arange(len(self._tokens)), torch.tensor(self._tokens)
+            self._rows[wanted] = hidden.detach()[places].float().cpu().clone()
 
-    def taken(self) -> Tensor:
-        """Give (asked states, width), float32, in the order they were asked for."""
-        return torch.stack([self._rows[layer] for layer in self._wanted])
+    def taken(self, row: int = 0) -> Tensor:
+        """Give a row's (asked states, width), float32, in the order they were asked for."""
+        return torch.stack([self._rows[layer][row] for layer in self._wanted])
+
+
+def _rows(arrays: Sequence[IntArray]) -> Tensor:
+    return nn.utils.rnn.pad_sequence([torch.from_numpy(a) for a in arrays], batch_first=True)

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from distill.importance.fisher import PackedRequest, fisher_sample
+from distill.importance.gradients.fisher import fisher_sample
+from distill.importance.requests import PackedRequest
 from recommender.backends import Prompt
 from recommender.backends.embedded import EmbeddedBackend
 from recommender.models import EMBEDDED_TEACHER, resolve_model

@@ -6,7 +6,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from distill.importance.fisher import FisherRequest, fisher_pass
+from distill.importance.gradients.fisher import FisherRequest, fisher_pass
 from distill.teacher import history_states, to_half
 from recommender.backends import Prompt
 from recommender.backends.embedded import EmbeddedBackend, model_card

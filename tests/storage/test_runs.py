@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 
 from storage.errors import UnknownName
 from storage.records import ImportData, LayerProfile, Measurement, Run
+from storage.runs import Runs
 from storage.store import Store
 
 
@@ -113,6 +115,33 @@ def test_profiles(store: Store, run: Run) -> None:
     assert store.runs.profile("p1") == profile
     with pytest.raises(UnknownName, match="no layer profile 'p2'"):
         store.runs.profile("p2")
+
+
+def test_the_latest_profile_is_the_one_made_last(store: Store, run: Run) -> None:
+    """Added against the order of keys, some within one second; each is found by what it is."""
+    moments = (datetime(2026, 11, 23, tzinfo=UTC) + timedelta(microseconds=n) for n in range(99))
+    runs = Runs(store.database, now=lambda: next(moments))
+    first = LayerProfile(
+        "p5", run.category_id, "smol", "fisher", 40, (0.1,), (0.0,), (0.2,), "a", {"a": 1}
+    )
+    assert runs.latest_profile(run.category_id, "fisher") is None
+    runs.add_profile(first)
+    assert runs.latest_profile(run.category_id, "fisher") == first
+    second, big, ghost = (
+        replace(first, key="p4"),
+        replace(first, key="p3", weights="big"),
+        replace(first, key="p2", criterion="ghost"),
+    )
+    for profile in (second, big, ghost):
+        runs.add_profile(profile)
+    runs.add_profile(first)  # is left as it is, and so is its time
+    latest = runs.latest_profile
+    assert latest(run.category_id, "fisher") == big
+    assert latest(run.category_id, "fisher", "smol") == second
+    assert latest(run.category_id, "ghost") == latest(run.category_id, "ghost", "smol") == ghost
+    assert latest(run.category_id, "ghost", "big") is None
+    assert latest(run.category_id, "fisher", "") is None
+    assert latest(run.category_id + 1, "fisher") is None
 
 
 def test_figures_go_with_their_category(store: Store, run: Run) -> None:

@@ -11,6 +11,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -26,7 +27,7 @@ from storage import sqlite
 from storage.errors import StoreUnavailable
 from storage.migrations import HEAD, KNOWN, VERSION_TABLE
 from storage.migrations.upgrade import upgrade
-from storage.records import LabelRequest, SoftLabel
+from storage.records import LabelRequest, LayerProfile, LayerValues, SoftLabel
 from storage.store import Store
 from storage.tables import metadata
 
@@ -42,6 +43,15 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 def migrate(engine: Engine, revision: str) -> None:
     with engine.connect() as connection, connection.begin():
         upgrade(connection, revision)
+
+
+def go_back(engine: Engine, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(storage.migrations.__file__).parent))
+    config.set_main_option("path_separator", "os")
+    with engine.connect() as connection, connection.begin():
+        config.attributes["connection"] = connection
+        command.downgrade(config, revision)
 
 
 def layout(engine: Engine) -> dict[str, str]:
@@ -145,16 +155,55 @@ def test_the_label_store_can_go_back_and_forth(engine: Engine) -> None:
     before = layout(engine)
     migrate(engine, "0003")
     assert {"label_failures", "noise_floors"} <= layout(engine).keys()
-    with engine.connect() as connection, connection.begin():
-        config = Config()
-        config.set_main_option("script_location", str(Path(storage.migrations.__file__).parent))
-        config.set_main_option("path_separator", "os")
-        config.attributes["connection"] = connection
-        command.downgrade(config, "0002")
+    go_back(engine, "0002")
     assert layout(engine) == before
     with engine.connect() as connection:
         kept = connection.exec_driver_sql("SELECT key, method FROM label_requests").all()
     assert [tuple(row) for row in kept] == [("k0", "likelihood"), ("k1", "letters")]
+
+
+def populate_0003(engine: Engine) -> None:
+    migrate(engine, "0003")
+    with engine.connect() as connection, connection.begin():
+        for statement in (
+            "INSERT INTO categories VALUES (1,'Pens','x',0,1.0,5.0,1,2,1,0,'2026','d','')",
+            "INSERT INTO layer_profiles VALUES"
+            " ('p9',1,'smol','fisher',40,'[0.1,0.2]','[0.0,0.1]','[0.2,0.3]','a,b','{\"t\":2.5}'),"
+            " ('p8',1,'smol','fisher',41,'[0.1]','[0.0]','[0.2]','c','{}')",
+        ):
+            connection.exec_driver_sql(statement)
+
+
+def test_profiles_of_the_older_schema_are_kept_and_come_first(
+    engine: Engine, tmp_path: Path
+) -> None:
+    populate_0003(engine)
+    engine.dispose()
+    with Store.open(tmp_path / "plain.sqlite", tmp_path / "artifacts") as store:
+        old = LayerProfile(
+            "p9", 1, "smol", "fisher", 40, (0.1, 0.2), (0.0, 0.1), (0.2, 0.3), "a,b", {"t": 2.5}
+        )
+        assert store.runs.profile("p9") == old
+        assert len(store.runs.profiles(1)) == 2
+        assert store.runs.latest_profile(1, "fisher") == old  # by key, where no time is known
+        new = replace(old, key="p0", requests=7)
+        store.runs.add_profile(new)
+        assert store.runs.latest_profile(1, "fisher") == new
+        store.layers.add(LayerValues("k", "r", "fisher", {"loss": np.array(0.5)}, 0.1))
+        assert store.layers.get(["k"])["k"].arrays["loss"] == 0.5
+
+
+def test_the_layer_values_can_go_back_and_forth(engine: Engine) -> None:
+    populate_0003(engine)
+    before = layout(engine)
+    with engine.connect() as connection:
+        rows = connection.exec_driver_sql("SELECT * FROM layer_profiles").all()
+    migrate(engine, "0004")
+    assert {"layer_values", "ix_layer_values_measure"} <= layout(engine).keys()
+    go_back(engine, "0003")
+    assert layout(engine) == before
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT * FROM layer_profiles").all() == rows
 
 
 def test_a_migration_that_fails_leaves_the_older_schema(engine: Engine, tmp_path: Path) -> None:

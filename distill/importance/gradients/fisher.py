@@ -27,34 +27,22 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from distill.importance.ghost import GhostNorms
+from distill.importance.gradients.ghost import PREFIX, GhostNorms
 from distill.importance.profile import RESAMPLES, Profile, profile
-from recommender.backends import Prompt
+from distill.importance.requests import (
+    FisherRequest,
+    PackedRequest,
+    choice_scores,
+    lay_out,
+    request_loss,
+)
 from recommender.backends.embedded import EmbeddedBackend
-from recommender.backends.packed import Pack
-from recommender.backends.passes import LayerStates, pack_hidden, title_logprobs
+from recommender.backends.passes import LayerStates
 from storage.records import FloatArray
 
 Array = npt.NDArray[np.float64]
 
 CRITERION = "fisher-empirical-listwise"
-
-
-@dataclass(frozen=True, slots=True)
-class FisherRequest:
-    """A history, the titles on offer, and which of them was chosen."""
-
-    prompt: Prompt
-    titles: tuple[str, ...]
-    target: int
-
-
-@dataclass(frozen=True, slots=True)
-class PackedRequest:
-    """The same in tokens: all packs of one request, and the chosen candidate's number."""
-
-    packs: tuple[Pack, ...]
-    target: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,10 +51,18 @@ class FisherSample:
 
     layers: Array
     """(layers,) ‖∇_{θ_l} ℓ‖², block by block."""
+    positions: Array
+    """(layers,) the same for each position's own share of the gradient, mean over positions."""
     matrices: Array
-    """(layers, weights of a block): the same by `names`; its rows sum to `layers`."""
+    """(layers, weights of a block): `layers` by `names`; its rows sum to it."""
     names: tuple[str, ...]
     """Weights inside a block: 'self_attn.q_proj', …, 'input_layernorm'."""
+    gates: Array
+    """(layers,) ∂ℓ/∂a_l of h_l = h_{l−1} + a_l f_l(h_{l−1}); its square is the gate Fisher."""
+    directions: Array
+    """(layers,) Σ_{W in block} ⟨∂ℓ/∂W, W⟩; its square is the weight-direction score."""
+    influence: Array
+    """(layers,) Block Influence: 1 − cos of what goes in and what comes out, mean over tokens."""
     embedding: float
     """‖G‖² of the token embedding by its use as input."""
     head: float
@@ -76,12 +72,13 @@ class FisherSample:
     final_norm: float
     loss: float
     scores: FloatArray
-    """(candidates,) title log-probabilities, before any temperature."""
+    """(choices,) log-probabilities, before any temperature."""
     tokens: tuple[int, ...]
-    """How many tokens each score sums over."""
+    """How many tokens each continuation's score sums over."""
     states: FloatArray
     """(layers + 1, width) at the end of the history: 0 the embedding, l behind layer l."""
     seconds: float
+    """Of the pass, shared out among the requests that went through it together."""
 
 
 def fisher_sample(model: Any, request: PackedRequest, *, temperature: float) -> FisherSample:
@@ -89,59 +86,112 @@ def fisher_sample(model: Any, request: PackedRequest, *, temperature: float) -> 
 
     Args:
         model: A causal language model in the Llama layout. Left exactly as it was.
-        request: At least two candidates.
+        request: One choice has the loss of language modelling; see `requests`.
         temperature: τ > 0. Title scores differ by tens of nats; at 1 most losses are 0 or
             huge. Use the temperature that the soft labels were fitted with.
 
     Raises:
-        ValueError: The temperature is not above 0, or the target is not among the candidates.
+        ValueError: The temperature is not above 0, or the target is not among the choices.
         BadData: The model has weights of an unknown kind.
     """
-    count = sum(one.candidates for one in request.packs)
-    if not temperature > 0 or not 0 <= request.target < count:
-        raise ValueError(f"temperature {temperature}, target {request.target} of {count}")
+    return fisher_batch(model, [request], temperature=temperature)[0]
+
+
+def fisher_batch(
+    model: Any, requests: Sequence[PackedRequest], *, temperature: float
+) -> list[FisherSample]:
+    """Measure requests side by side in one pass: `fisher_sample` of each, at the price of one.
+
+    Raises:
+        ValueError: As `fisher_sample`; or several requests of which one needs several packs.
+        BadData: The model has weights of an unknown kind.
+    """
+    for request in requests:
+        if not temperature > 0 or not 0 <= request.target < request.choices:
+            raise ValueError(
+                f"temperature {temperature}, target {request.target} of {request.choices}"
+            )
     started = time.perf_counter()
-    device = model.model.embed_tokens.weight.device
-    depth = len(model.model.layers)
-    found: list[torch.Tensor] = []
-    kept = LayerStates(model, request.packs[0].prefix - 1, range(depth + 1))
+    rows = [one.packs[0].prefix - 1 for one in requests]
+    kept = LayerStates(model, rows, range(len(model.model.layers) + 1))
     with torch.enable_grad(), GhostNorms(model) as norms:
-        for number, one in enumerate(request.packs):
-            embeds = norms.embed(torch.from_numpy(one.ids)[None].to(device))
-            if number == 0:
-                with kept:
-                    hidden = pack_hidden(model, one, embeds)
-            else:
-                hidden = pack_hidden(model, one, embeds)
-            found.append(title_logprobs(model, hidden, one))
-        scores = torch.cat(found)
-        loss = -torch.log_softmax(scores / temperature, dim=0)[request.target]
-        norms.backward(loss)
-    names, matrices = _by_block(norms, depth)
-    return FisherSample(
-        layers=matrices.sum(axis=1),
-        matrices=matrices,
-        names=names,
-        embedding=norms.embedding.item(),
-        head=norms.head.item(),
-        tied=None if norms.tied is None else norms.tied.item(),
-        final_norm=norms.squares["model.norm"].item(),
-        loss=loss.item(),
-        scores=scores.detach().cpu().numpy(),
-        tokens=tuple(n for one in request.packs for n in np.bincount(one.owners).tolist()),
-        states=kept.taken().numpy(),
-        seconds=time.perf_counter() - started,
-    )
-
-
-def _by_block(norms: GhostNorms, depth: int) -> tuple[tuple[str, ...], Array]:
-    prefix = "model.layers."
-    inside = [name.removeprefix(prefix) for name in norms.squares if name.startswith(prefix)]
-    names = tuple(sorted({name.split(".", 1)[1] for name in inside}))
-    squares = [
-        [norms.squares[f"{prefix}{layer}.{n}"].item() for n in names] for layer in range(depth)
+        with kept:
+            scores = run_requests(norms, requests)
+        losses = [
+            request_loss(s, request.target, temperature)
+            for s, request in zip(scores, requests, strict=True)
+        ]
+        norms.backward(torch.stack(losses).sum())
+        read = Read(norms)
+    seconds = (time.perf_counter() - started) / len(requests)
+    return [
+        FisherSample(
+            layers=read.matrices[n].sum(axis=1),
+            positions=read.positions[n],
+            matrices=read.matrices[n],
+            names=read.names,
+            gates=read.gates[n],
+            directions=read.directions[n],
+            influence=read.influence[n],
+            embedding=float(read.embedding[n]),
+            head=float(read.head[n]),
+            tied=None if read.tied is None else float(read.tied[n]),
+            final_norm=float(read.final_norm[n]),
+            loss=losses[n].item(),
+            scores=scores[n].detach().cpu().numpy(),
+            tokens=tuple(t for one in request.packs for t in np.bincount(one.owners).tolist()),
+            states=kept.taken(n).numpy(),
+            seconds=seconds,
+        )
+        for n, request in enumerate(requests)
     ]
-    return names, np.array(squares)
+
+
+def run_requests(norms: GhostNorms, requests: Sequence[PackedRequest]) -> list[torch.Tensor]:
+    """Run one request of any number of packs, or several of one each; give their choices' scores.
+
+    Raises:
+        ValueError: Several, of which one has several packs.
+    """
+    if len(requests) > 1:
+        if any(len(request.packs) > 1 for request in requests):
+            raise ValueError("a request of several packs is run alone")
+        found = norms.run([request.packs[0] for request in requests])
+    else:
+        found = [torch.cat([norms.run([one])[0] for one in requests[0].packs])]
+    return [choice_scores(s, request) for s, request in zip(found, requests, strict=True)]
+
+
+class Read:
+    """What the last way back of a `GhostNorms` has left, as arrays with the samples first."""
+
+    def __init__(self, norms: GhostNorms) -> None:
+        """Read it, while the norms are still entered."""
+        inside = [name.removeprefix(PREFIX) for name in norms.squares if name.startswith(PREFIX)]
+        self.names = tuple(sorted({name.split(".", 1)[1] for name in inside}))
+        self._depth = norms.gates.shape[1]
+        self.matrices = self._table(norms.squares)
+        self.positions = self._table(norms.positions).sum(axis=2)
+        self.gates = _array(norms.gates)
+        self.directions = _array(norms.directions)
+        self.influence = _array(norms.influence)
+        self.embedding = _array(norms.embedding)
+        self.head = _array(norms.head)
+        self.tied = None if norms.tied is None else _array(norms.tied)
+        self.final_norm = _array(norms.squares["model.norm"])
+
+    def _table(self, found: dict[str, torch.Tensor]) -> Array:
+        """(samples, layers, weights of a block)."""
+        rows = [
+            torch.stack([found[f"{PREFIX}{layer}.{name}"] for name in self.names])
+            for layer in range(self._depth)
+        ]
+        return _array(torch.stack(rows).permute(2, 0, 1))
+
+
+def _array(x: torch.Tensor) -> Array:
+    found: Array = x.cpu().numpy()
+    return found
 
 
 def fisher_pass(
@@ -152,10 +202,8 @@ def fisher_pass(
     Nothing is held between two requests: the model is as it was at every yield.
     """
     for request in requests:
-        packs = tuple(backend.request_packs(request.prompt, request.titles))
-        yield fisher_sample(
-            backend.model, PackedRequest(packs, request.target), temperature=temperature
-        )
+        laid = lay_out(backend, request, "listwise")
+        yield fisher_sample(backend.model, laid, temperature=temperature)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

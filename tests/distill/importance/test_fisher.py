@@ -17,18 +17,20 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from distill.importance.fisher import (
-    FisherRequest,
-    PackedRequest,
+from distill.importance.gradients.fisher import (
+    fisher_batch,
     fisher_pass,
     fisher_sample,
     layer_fisher,
     summarise,
 )
-from distill.importance.ghost import GhostNorms, linear_square
+from distill.importance.gradients.ghost import GhostNorms
+from distill.importance.gradients.norms import linear_square
+from distill.importance.requests import FisherRequest, PackedRequest
 from recommender.backends import Prompt
 from recommender.backends.embedded import EmbeddedBackend
 from recommender.backends.packed import pack, packs
+from recommender.backends.passes import pack_hidden, title_logprobs
 from recommender.models import EMBEDDED_TEACHER, resolve_model
 from storage.errors import BadData
 
@@ -148,32 +150,164 @@ def test_scores_loss_and_states_of_the_same_pass() -> None:
     np.testing.assert_allclose(last, states[4][0, -1], atol=1e-4)
 
 
-def test_left_padded_batch_gives_each_rows_own_norm() -> None:
-    model = llama(tied=True)
-    rows = [[4, 8, 15, 16, 23], [42, 7], [9, 9, 9, 31]]
-    answers = torch.tensor([2, 5, 9])
-    width = max(map(len, rows))
-    ids = torch.tensor([[0] * (width - len(r)) + r for r in rows])
-    mask = torch.tensor([[0] * (width - len(r)) + [1] * len(r) for r in rows])
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
-    with GhostNorms(model) as norms:
-        hidden = model.model(
-            inputs_embeds=norms.embed(ids), attention_mask=mask, position_ids=positions
-        ).last_hidden_state
-        logits = model.lm_head(hidden[:, -1:])[:, 0]
-        norms.backward(nn.functional.cross_entropy(logits, answers, reduction="sum"))
-    for number, row in enumerate(rows):
-        loss = nn.functional.cross_entropy(
-            model(torch.tensor([row])).logits[:, -1], answers[number : number + 1]
+def asked(target: int = 1, *, shorter: int = 0) -> PackedRequest:
+    return PackedRequest((pack(PREFIX[shorter:], CANDIDATES[: 5 - shorter]),), target)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_batch_gives_each_row_what_it_has_alone(tied: bool) -> None:
+    model = llama(tied=tied)
+    requests = [asked(1), asked(0, shorter=2), asked(2, shorter=1)]
+    alone = [fisher_sample(model, one, temperature=3.0) for one in requests]
+    together = fisher_batch(model, requests, temperature=3.0)
+    for one, other_one in zip(alone, together, strict=True):
+        for field in ("layers", "positions", "matrices", "gates", "directions", "influence"):
+            np.testing.assert_allclose(
+                getattr(other_one, field), getattr(one, field), rtol=2e-4, atol=1e-7, err_msg=field
+            )
+        assert (other_one.tied is None) is (not tied)
+        for field in ("embedding", "head", "final_norm", "loss", *(["tied"] if tied else [])):
+            assert getattr(other_one, field) == pytest.approx(getattr(one, field), rel=1e-4), field
+        np.testing.assert_allclose(other_one.scores, one.scores, atol=1e-4)
+        np.testing.assert_allclose(other_one.states, one.states, atol=1e-4)
+        assert other_one.tokens == one.tokens
+    halves = PackedRequest(tuple(packs(PREFIX, CANDIDATES, limit=12)), 1)
+    with pytest.raises(ValueError, match="run alone"):
+        fisher_batch(model, [halves, asked()], temperature=3.0)
+
+
+def gated_loss(
+    model: nn.Module, gates: torch.Tensor, target: int, temperature: float
+) -> torch.Tensor:
+    """The loss with h_l = h_{l-1} + a_l f_l: the definition of the gates."""
+
+    def scale(layer: int):
+        return lambda _m, args, output: args[0] + gates[layer] * (output - args[0])
+
+    hooks = [block.register_forward_hook(scale(n)) for n, block in enumerate(model.model.layers)]
+    loss = -(naive_scores(model) / temperature).log_softmax(0)[target]
+    for hook in hooks:
+        hook.remove()
+    return loss
+
+
+@pytest.mark.parametrize("limit", [1000, 12], ids=["one pack", "several packs"])
+@pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3"])
+def test_gates_and_directions_are_what_they_are_defined_as(kind: str, limit: int) -> None:
+    model = llama() if kind == "llama" else other(kind)
+    request = PackedRequest(tuple(packs(PREFIX, CANDIDATES, limit=limit)), 3)
+    found = fisher_sample(model, request, temperature=2.0)
+    gates = torch.ones(4, requires_grad=True)
+    (expected,) = torch.autograd.grad(gated_loss(model, gates, 3, 2.0), gates)
+    np.testing.assert_allclose(found.gates, expected, rtol=1e-3, atol=1e-5)
+    grads = naive_gradients(model, target=3, temperature=2.0)
+    directions = [0.0] * 4
+    for name, weight in model.named_parameters():
+        if name.startswith("model.layers.") and not name.endswith("bias"):
+            directions[int(name.split(".")[2])] += (weight * grads[name]).sum().item()
+    np.testing.assert_allclose(found.directions, directions, rtol=1e-3, atol=1e-5)
+
+
+def test_the_gate_says_what_a_small_step_of_the_gate_does() -> None:
+    model = llama().double()
+    found = fisher_sample(model, asked(), temperature=3.0)
+    for layer in range(4):
+        step = torch.zeros(4)
+        step[layer] = 1e-3
+        with torch.no_grad():
+            up, down = (gated_loss(model, 1 + sign * step, 1, 3.0) for sign in (1, -1))
+        assert (up - down).item() / 2e-3 == pytest.approx(found.gates[layer], abs=2e-4)
+
+
+def test_block_influence_is_one_minus_the_cosine_over_all_tokens() -> None:
+    model = llama()
+    one = asked().packs[0]
+    kept: list[tuple[torch.Tensor, torch.Tensor]] = []
+    hooks = [
+        block.register_forward_hook(lambda _m, args, out: kept.append((args[0], out)))
+        for block in model.model.layers
+    ]
+    with torch.no_grad():
+        pack_hidden(model, one)
+    for hook in hooks:
+        hook.remove()
+    expected = [
+        np.mean(
+            [
+                1 - torch.cosine_similarity(a, b, dim=0).item()
+                for a, b in zip(x[0], y[0], strict=True)
+            ]
         )
-        names, weights = zip(*model.named_parameters(), strict=True)
-        grads = dict(zip(names, torch.autograd.grad(loss, weights), strict=True))
-        for name, square in norms.squares.items():
-            expected = grads[f"{name}.weight"].square().sum().item()
-            assert square[number].item() == pytest.approx(expected, rel=1e-4), name
-        tied = grads["model.embed_tokens.weight"].square().sum().item()
-        assert norms.tied is not None
-        assert norms.tied[number].item() == pytest.approx(tied, rel=1e-4)
+        for x, y in kept
+    ]
+    found = fisher_sample(model, asked(), temperature=3.0)
+    np.testing.assert_allclose(found.influence, expected, atol=1e-5)
+
+
+def test_a_position_has_the_square_of_its_own_share() -> None:
+    """Each token is given weights of its own, and their gradients are squared one by one."""
+    model = llama()
+    one = asked().packs[0]
+    totals = [0.0] * 4
+    seen: list[tuple[str, torch.Tensor, torch.Tensor]] = []
+
+    def watch(name: str):
+        def hook(_module: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+            output.retain_grad()
+            seen.append((name, args[0].detach(), output))
+
+        return hook
+
+    hooks = [
+        m.register_forward_hook(watch(name))
+        for name, m in model.named_modules()
+        if name.startswith("model.layers.") and list(m.parameters(recurse=False))
+    ]
+    scores = title_logprobs(model, pack_hidden(model, one), one)
+    (-(scores / 3.0).log_softmax(0)[1]).backward()
+    for hook in hooks:
+        hook.remove()
+    for name, given, output in seen:
+        layer, short = int(name.split(".")[2]), name.split(".", 3)[3]
+        everywhere = layer < 3 or short in (
+            "input_layernorm",
+            "self_attn.k_proj",
+            "self_attn.v_proj",
+        )
+        counted = len(one) if everywhere else len(one) - one.prefix + 1
+        for x, b in zip(given[0], output.grad[0], strict=True):
+            if "norm" in short:
+                share = b * x / (x.square().mean() + 1e-6).sqrt()
+            else:
+                share = torch.outer(b, x)
+            totals[layer] += share.double().square().sum().item() / counted
+    found = fisher_sample(model, asked(), temperature=3.0)
+    assert found.positions == pytest.approx(totals, rel=1e-4)
+
+
+def test_one_choice_has_the_loss_of_language_modelling() -> None:
+    model = llama(tied=True)
+    text = [3, 9, 14, 3, 22, 7, 5]
+    found = fisher_sample(model, PackedRequest((pack(text[:1], [text[1:]]),), 0), temperature=9.0)
+    ids = torch.tensor([text])
+    loss = model(ids, labels=ids).loss * (len(text) - 1)
+    names, weights = zip(*model.named_parameters(), strict=True)
+    grads = dict(zip(names, torch.autograd.grad(loss, weights), strict=True))
+    assert found.loss == pytest.approx(loss.item(), rel=1e-5)
+    assert found.layers == pytest.approx(block_squares(grads), rel=1e-4)
+
+
+def test_letters_in_two_spellings_count_together() -> None:
+    model = llama()
+    request = PackedRequest((pack(PREFIX, [[5], [40], [8], [11]]),), 1, owners=(0, 0, 1, 1))
+    found = fisher_sample(model, request, temperature=1.5)
+    logp = model(torch.tensor([PREFIX])).logits[0, -1].log_softmax(-1)
+    scores = torch.stack([logp[[5, 40]].logsumexp(0), logp[[8, 11]].logsumexp(0)])
+    loss = -(scores / 1.5).log_softmax(0)[1]
+    names, weights = zip(*model.named_parameters(), strict=True)
+    grads = dict(zip(names, torch.autograd.grad(loss, weights), strict=True))
+    assert found.layers == pytest.approx(block_squares(grads), rel=1e-4)
+    np.testing.assert_allclose(found.scores, scores.detach(), atol=1e-5)
 
 
 @pytest.mark.parametrize("tokens", [3, 60], ids=["gram", "direct"])

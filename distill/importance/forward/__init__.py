@@ -1,0 +1,1 @@
+"""What needs no gradient: states, attention, layers left out, probes."""

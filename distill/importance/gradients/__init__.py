@@ -1,0 +1,1 @@
+"""What one way back through a model tells of its layers: Fisher, gates, gradients, curvature."""

@@ -1,0 +1,1 @@
+"""What follows from values per request and layer. Numbers only, no network."""
