@@ -68,6 +68,8 @@ class ImportanceConfig:
         most = {
             REMOVAL: self.removal_requests,
             "fisher-true": self.removal_requests // 2,
+            "fisher-true-sampled": self.removal_requests,
+            "fisher-true-rademacher": self.removal_requests,
             "taylor": self.removal_requests,
             "hessian-trace": self.removal_requests // 2,
             GREEDY: self.greedy_requests,

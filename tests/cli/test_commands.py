@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 import unicodedata
+from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from storage.records import LayerValues
+from storage.store import Store
 from tests.cli import shop
 from tests.cli.conftest import Run
 
@@ -265,6 +270,22 @@ def test_doctor_finds_a_damaged_artifact_and_removes_it(run: Run, student: Path)
     assert run("doctor", "--repair").code == 0
     assert not damaged.exists()
     assert run("doctor").code == 0
+
+
+def test_doctor_finds_damaged_layer_values_and_removes_them(run: Run, data: Path) -> None:
+    values = LayerValues("k1", "r1", "one-pass", {"layers": np.ones(3)}, 0.1)
+    with Store.open(data / "recsys.sqlite", data / "artifacts") as store:
+        store.layers.add(values)
+    assert run("doctor").code == 0
+    with closing(sqlite3.connect(data / "recsys.sqlite")) as database, database:
+        database.execute("UPDATE layer_values SET arrays = x'00ff'")
+    done = run("doctor")
+    assert done.code == 1
+    assert "k1 cannot be read" in done.out + done.err
+    assert run("doctor", "--repair").code == 0
+    assert run("doctor").code == 0
+    with Store.open(data / "recsys.sqlite", data / "artifacts") as store:
+        assert store.layers.count("one-pass") == 0
 
 
 def test_a_damaged_student_is_named_where_it_is_asked(run: Run, student: Path) -> None:
