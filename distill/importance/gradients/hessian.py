@@ -34,6 +34,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from distill.importance.forward.attention import eager_attention
 from distill.importance.requests import PackedRequest, request_loss, scores_of
 from storage.errors import BadSetting
 
@@ -150,7 +151,7 @@ def hessian_sample(
     started = time.perf_counter()
     weights = [list(block.parameters()) for block in model.model.layers]
     generator = torch.Generator().manual_seed(seed)
-    with _eager(model), _only_by(model, weights), torch.enable_grad():
+    with eager_attention(model), _only_by(model, weights), torch.enable_grad():
         loss = request_loss(scores_of(model, request), request.target, temperature)
         forms = quadratic_forms(loss, weights)
         found = np.stack([forms(signs(weights, generator)) for _ in range(probes)])
@@ -180,16 +181,6 @@ def _signs(weight: Tensor, generator: torch.Generator) -> Tensor:
     # Drawn on the CPU, so that a seed means the same probes on every device.
     bits = torch.randint(0, 2, weight.shape, generator=generator)
     return (2 * bits - 1).to(weight)
-
-
-@contextmanager
-def _eager(model: Any) -> Iterator[None]:
-    before = model.config._attn_implementation
-    model.set_attn_implementation("eager")
-    try:
-        yield
-    finally:
-        model.set_attn_implementation(before)
 
 
 @contextmanager

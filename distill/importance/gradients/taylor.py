@@ -30,6 +30,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from distill.importance.gradients.modules import epsilon, frozen, has_weights, is_rms
 from distill.importance.requests import PackedRequest, request_loss, scores_of
 from storage.errors import BadData
 
@@ -130,7 +131,7 @@ def taylor_sample(model: Any, request: PackedRequest, *, temperature: float) -> 
     started = time.perf_counter()
     table = model.model.embed_tokens
     sums = _Sums(model)
-    with _frozen(model), sums.hooked(), torch.enable_grad():
+    with frozen(model), sums.hooked(), torch.enable_grad():
         embeds = [
             table(torch.from_numpy(one.ids)[None].to(table.weight.device))
             .detach()
@@ -157,10 +158,10 @@ class _Sums:
         self._watched = {
             name: module
             for name, module in model.model.layers.named_modules()
-            if next(module.parameters(recurse=False), None) is not None
+            if has_weights(module)
         }
         for name, module in self._watched.items():
-            if not (isinstance(module, nn.Linear) or _is_rms(module)):
+            if not (isinstance(module, nn.Linear) or is_rms(module)):
                 kind = type(module).__name__
                 raise BadData(f"no weight gradient for 'layers.{name}', a {kind}")
         self._found: dict[str, tuple[float, float]] = {}
@@ -202,7 +203,7 @@ class _Sums:
         else:
             gain = module.weight
             assert isinstance(gain, Tensor)
-            self._found[name] = gain_taylor(gain, a, b, _eps(module))
+            self._found[name] = gain_taylor(gain, a, b, epsilon(module))
 
     def by_block(self, depth: int) -> tuple[tuple[str, ...], Array]:
         """Give the names inside a block and (layers, names, 2); 0 where no gradient came."""
@@ -214,19 +215,6 @@ class _Sums:
         return names, np.array(rows)
 
 
-@contextmanager
-def _frozen(model: nn.Module) -> Iterator[None]:
-    """Keep autograd from making gradients of the weights by itself."""
-    changed = [p for p in model.parameters() if p.requires_grad]
-    for parameter in changed:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in changed:
-            parameter.requires_grad_(True)
-
-
 def _reduced(weight: Tensor, gradient: Tensor) -> tuple[float, float]:
     """Give Σ|w g| and Σ g², overwriting the gradient."""
     square = gradient.square().sum(dtype=torch.float64).item()
@@ -235,14 +223,3 @@ def _reduced(weight: Tensor, gradient: Tensor) -> tuple[float, float]:
 
 def _fine(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def _is_rms(module: nn.Module) -> bool:
-    named = [name for name, _ in module.named_parameters(recurse=False)]
-    return type(module).__name__.endswith("RMSNorm") and named == ["weight"]
-
-
-def _eps(module: nn.Module) -> float:
-    found = getattr(module, "variance_epsilon", getattr(module, "eps", None))
-    assert isinstance(found, float), f"{type(module).__name__} does not say its epsilon"
-    return found

@@ -7,17 +7,19 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from distill.importance.forward.probe import (
+from distill.importance.forward.conditional_logit import (
     Choices,
-    ProbeLayer,
-    candidate_features,
-    collect,
     fit,
     padded,
     penalised,
+    probe_losses,
+)
+from distill.importance.forward.probe import (
+    ProbeLayer,
+    candidate_features,
+    collect,
     principal,
     probe_layers,
-    probe_losses,
 )
 from distill.importance.requests import PackedRequest
 from recommender.backends.packed import pack, packs
