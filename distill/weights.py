@@ -131,13 +131,7 @@ def resolve_weighting(name: str, *, folder: Path | None = None) -> Weighting:
     if ":" not in name:
         known = ", ".join(WEIGHTINGS)
         raise BadSetting(f"no weighting {name!r}: {known}, or 'module:function' of your own")
-    try:
-        load_class(name, "weighting", folder)
-    except BadSetting as error:
-        if "recsys.toml" not in error.next_step:  # it broke, and where is said already
-            raise
-        step = "name it my_module:my_function, the module beside recsys.toml"
-        raise BadSetting(error.what, next_step=step) from error
+    load_class(name, "weighting", folder)
 
     def own(importance: Vector, student_layers: int) -> Vector:
         made = construct(name, "weighting", folder, importance, student_layers)
