@@ -317,10 +317,10 @@ def test_what_it_gives_is_looked_over(tmp_path: Path, module: Write, gives: str,
 @pytest.mark.parametrize(
     ("text", "name", "said"),
     [
-        (OWN, "lost", r"did you mean 'last'\?; next: name it my_module:my_function"),
+        (OWN, "lost", r"did you mean 'last'\?; next: name it .my_module:my_function"),
         ("import nothing_like_it", "own", "no module 'nothing_like_it'|ModuleNotFoundError"),
         ("own = (", "own", "SyntaxError"),
-        ("own = 3", "own", "next: name it my_module:my_function"),
+        ("own = 3", "own", "next: name it .my_module:my_function"),
     ],
 )
 def test_a_function_that_is_not_there_is_said_so(
