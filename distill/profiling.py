@@ -53,7 +53,7 @@ class ImportanceConfig:
     loss: Loss = "listwise"
     requests: int = 128
     removal_requests: int = 128
-    """At most so many for leaving layers out, and for the exact true Fisher a half of it."""
+    """At most so many for leaving layers out, and for the exact true Fisher a quarter of it."""
     greedy_requests: int = 24
     null: bool = False
     """Measure a random-initialised twin of the same architecture too."""
@@ -67,7 +67,7 @@ class ImportanceConfig:
         """
         most = {
             REMOVAL: self.removal_requests,
-            "fisher-true": self.removal_requests // 2,
+            "fisher-true": self.removal_requests // 4,
             "fisher-true-sampled": self.removal_requests,
             "fisher-true-rademacher": self.removal_requests,
             "taylor": self.removal_requests,
