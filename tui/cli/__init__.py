@@ -13,7 +13,19 @@ from collections.abc import Sequence
 import typer
 
 from storage.errors import RecsysError
-from tui.cli import data, demo, distill, doctor, evaluate, label, labels, models, recommend, runs
+from tui.cli import (
+    data,
+    demo,
+    distill,
+    doctor,
+    evaluate,
+    importance,
+    label,
+    labels,
+    models,
+    recommend,
+    runs,
+)
 from tui.text import plain
 
 STOPPED = "stopped: finished stages are kept, an unfinished import is not; the same command goes on"
@@ -33,6 +45,7 @@ app.add_typer(models.app, name="models")
 app.command("label")(label.label)
 app.add_typer(labels.app, name="labels")
 app.command("distill")(distill.distill)
+app.command("importance")(importance.importance)
 app.command("recommend")(recommend.recommend)
 app.command("evaluate")(evaluate.evaluate)
 app.add_typer(runs.app, name="runs")

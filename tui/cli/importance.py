@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from storage.errors import BadSetting, UnknownName
 from tui.cli import options
 from tui.cli.progress import follow
+from tui.cli.render import note, say, show_json
 
 if TYPE_CHECKING:
-    pass
+    from collections.abc import Sequence
+
+    from distill.config import DistilConfig
+    from distill.profiling import ImportanceConfig, LayersMeasured
+    from recommender.config import ResolvedSettings
+    from storage.store import Store
 
 ALL = "all"
+PICTURES = (".png", ".svg")
+FEWEST_FOR_PROBE = 20
+DEFAULT_REQUESTS = 128
+
+LossName = Literal["listwise", "letters", "next-token"]
 
 Categories = Annotated[
     list[str],
@@ -30,6 +43,14 @@ CriterionNames = Annotated[
         "pass, 'all' is every one that fits the model's size.",
     ),
 ]
+Losses = Annotated[
+    list[LossName] | None,
+    typer.Option(
+        "--loss",
+        help="Whose gradient: titles to choose from (listwise, the default), letters, or text; "
+        "repeat it for several.",
+    ),
+]
 
 
 def importance(
@@ -39,11 +60,8 @@ def importance(
     criterion: CriterionNames = None,
     requests: Annotated[
         int, typer.Option(min=2, help="Training questions; dear criteria take fewer of them.")
-    ] = 128,
-    loss: Annotated[
-        Literal["listwise", "letters", "next-token"],
-        typer.Option("--loss", help="Whose gradient: titles to choose from, letters, or text."),
-    ] = "listwise",
+    ] = DEFAULT_REQUESTS,
+    loss: Losses = None,
     null: Annotated[
         bool, typer.Option("--null", help="Measure a twin of random weights beside it.")
     ] = False,
@@ -52,11 +70,8 @@ def importance(
     ] = None,
     report: Annotated[
         Path | None,
-        typer.Option("--report", metavar="FILE", help="Write a Markdown report, plots beside it."),
+        typer.Option("--report", metavar="FILE", help="Write it up as Markdown, plots beside it."),
     ] = None,
-    plan: Annotated[
-        bool, typer.Option("--plan", help="Say what it would take of memory and time, and stop.")
-    ] = False,
     candidates: options.Candidates = None,
     history_length: options.HistoryLength = None,
     min_rating: options.MinRating = None,
@@ -66,7 +81,9 @@ def importance(
     db: options.Db = None,
     json: options.Json = False,
 ) -> None:
-    """Measure how much each layer of the teacher matters; killed, it goes on where it was."""
+    """Measure how much each layer of a model matters; killed, it goes on where it was."""
+    require_file(plot, PICTURES, "--plot")
+    require_file(report, (".md",), "--report")
     found = options.resolved(
         teacher=teacher,
         weights=weights,
@@ -76,17 +93,206 @@ def importance(
         device=device,
         db=db,
     )
-    # Imported here: torch takes longer to load than help, or a mistyped name, may take.
-    from distill.profiling import ImportanceConfig, LayersMeasured, profile_layers
-    from tui.cli.distill import configured, with_protocol
-
-    wanted = ImportanceConfig(tuple(criterion or ()), loss, requests=requests, null=null)
-    done = []
     with options.opened(found.settings) as store:
-        for name in named(store, category):
-            config = configured(name, found.settings, minutes=0, requests=0, epochs=None)
-            config = with_protocol(
-                config, split=split, min_rating=min_rating, max_users=0, final=False
-            )
-            steps = profile_layers(store, config, wanted, found.settings)
-            done.append(follow(steps, LayersMeasured))
+        names = named(store, category)
+        # Imported here: torch takes longer to load than help, or a mistyped name, may take.
+        from distill.profiling import ImportanceConfig
+
+        losses: tuple[LossName, ...] = tuple(dict.fromkeys(loss or ("listwise",)))
+        wanted = [
+            ImportanceConfig(tuple(criterion or ()), one, requests=requests, null=null)
+            for one in losses
+        ]
+        for each in wanted:
+            require_possible(each)
+        configs = [
+            configured(found, name, split=split, min_rating=min_rating, alone=teacher is None)
+            for name in names
+        ]
+        note(f"model: {configs[0].teacher.spec}")
+        done = measured(store, found, configs, wanted)
+    asked = typed(
+        found, names, criterion, losses, requests=requests, null=null, split=split, rated=min_rating
+    )
+    finish(done, asked, plot=plot, report=report, json=json)
+
+
+def require_file(file: Path | None, endings: Sequence[str], flag: str) -> None:
+    """Check, before anything is measured, that a file can be written.
+
+    Raises:
+        BadSetting: its ending is unknown, or its folder is not there.
+
+    >>> require_file(None, (".md",), "--report")
+    """
+    if file is None:
+        return
+    if file.suffix.lower() not in endings:
+        known = " or ".join(endings)
+        raise BadSetting(
+            f"{flag} {str(file)!r} does not end in {known}",
+            next_step=f"{flag} {file.with_suffix(endings[0])}",
+        )
+    if not file.parent.is_dir():
+        raise BadSetting(
+            f"there is no folder {str(file.parent)!r} to write {file.name!r} to",
+            next_step=f"mkdir -p {file.parent}",
+        )
+    if file.is_dir():
+        raise BadSetting(f"{flag} {str(file)!r} is a folder")
+
+
+def named(store: Store, names: Sequence[str]) -> list[str]:
+    """Return the categories that are meant, each once.
+
+    Raises:
+        UnknownName: one is not there, or there is none at all.
+    """
+    everything = [one.name for one in store.catalogue.categories()]
+    if not everything:
+        raise UnknownName(options.WAYS_TO_GET_DATA)
+    found: dict[str, None] = {}
+    for name in names:
+        if name == ALL and ALL not in everything:
+            found |= dict.fromkeys(everything)
+        else:
+            found[store.catalogue.category(name).name] = None
+    return list(found)
+
+
+def require_possible(wanted: ImportanceConfig) -> None:
+    """Check that the criteria are known, fit the loss, and have requests enough.
+
+    Raises:
+        BadSetting: they do not.
+    """
+    from distill.importance.criteria import PROBE, chosen
+    from distill.importance.layers import require_fitting
+
+    criteria = chosen(wanted.criteria)
+    require_fitting(criteria, wanted.loss)
+    probes = [one.name for one in criteria if one.measure == PROBE]
+    if probes and wanted.requests < FEWEST_FOR_PROBE:
+        raise BadSetting(
+            f"{probes[0]!r} fits a probe and needs {FEWEST_FOR_PROBE} requests, "
+            f"not {wanted.requests}",
+            next_step=f"--requests {FEWEST_FOR_PROBE}",
+        )
+
+
+def configured(
+    found: ResolvedSettings,
+    name: str,
+    *,
+    split: Literal["temporal", "leave-last-out"],
+    min_rating: float | None,
+    alone: bool,
+) -> DistilConfig:
+    """Return what is asked; weights that are named without a teacher are measured themselves.
+
+    Args:
+        found: the settings.
+        name: of the category.
+        split: of the log.
+        min_rating: lower ratings are no positives.
+        alone: no teacher was named on the command line.
+    """
+    from tui.cli import distill
+
+    config = distill.configured(name, found.settings, minutes=0, requests=0, epochs=None)
+    config = distill.with_protocol(
+        config, split=split, min_rating=min_rating, max_users=0, final=False
+    )
+    weights = config.teacher.weights
+    if weights == "none":
+        raise BadSetting(
+            "--weights none leaves nothing to measure",
+            next_step="--weights MODEL, a directory, a GGUF file or a hub id",
+        )
+    if weights and alone and found.origins["weights"].startswith("flag"):
+        config = config.with_teacher(spec=weights, weights="")
+    return config
+
+
+def measured(
+    store: Store,
+    found: ResolvedSettings,
+    configs: Sequence[DistilConfig],
+    wanted: Sequence[ImportanceConfig],
+) -> list[LayersMeasured]:
+    """Measure every category by every loss."""
+    from distill.profiling import LayersMeasured, profile_layers
+
+    return [
+        follow(profile_layers(store, config, each, found.settings), LayersMeasured)
+        for each in wanted
+        for config in configs
+    ]
+
+
+def typed(
+    found: ResolvedSettings,
+    names: Sequence[str],
+    criterion: Sequence[str] | None,
+    losses: Sequence[str],
+    *,
+    requests: int,
+    null: bool,
+    split: str,
+    rated: float | None,
+) -> str:
+    """Return the command that measures the same again, without what is the default."""
+    words = ["recsys importance", *(f"--category {quoted(name)}" for name in names)]
+    words += [f"--criterion {name}" for name in criterion or ()]
+    words += [f"--loss {name}" for name in losses if tuple(losses) != ("listwise",)]
+    words += [f"--requests {requests}"] if requests != DEFAULT_REQUESTS else []
+    words += ["--null"] if null else []
+    words += [f"--split {split}"] if split != "temporal" else []
+    words += [] if rated is None else [f"--min-rating {rated:g}"]
+    return " ".join(words) + options.given(found)
+
+
+def quoted(name: str) -> str:
+    """Return a name as a shell reads it.
+
+    >>> quoted("Books"), quoted("Tiny shop")
+    ('Books', "'Tiny shop'")
+    """
+    import shlex
+
+    return shlex.quote(name)
+
+
+def finish(
+    done: Sequence[LayersMeasured],
+    command: str,
+    *,
+    plot: Path | None,
+    report: Path | None,
+    json: bool,
+) -> None:
+    """Print what was measured, draw it, and write it up."""
+    from distill.importance.findings import findings
+    from tui.cli import layers
+
+    found = findings(done)
+    if plot is not None:
+        from distill.importance.pictures import draw_profiles, write_picture
+
+        write_picture(draw_profiles([one.summary for one in found.each]), plot)
+        note(f"drawn: {plot}")
+    if report is not None:
+        from distill.report import write_report
+
+        written = write_report(report, found, date=_today(), command=f"{command} --report {report}")
+        note(f"written: {', '.join(str(file) for file in written)}")
+    if json:
+        show_json(layers.as_json(found))
+    else:
+        layers.show(found)
+        say()
+        note(f"next: {layers.next_step(found, command)}")
+
+
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()
