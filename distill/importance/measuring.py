@@ -95,8 +95,13 @@ def measure_steps(
 
 def missing(store: Store, asked: Asked, name: str) -> int:
     """Return on how many requests a measure is still to be done."""
-    if name in (GREEDY, PROBE):
-        return len(asked.requests)
+    if name == PROBE:
+        [kept] = _kept(store, [set_key(asked, PROBE, FOLDS, asked.seed)])
+        return 0 if kept else len(asked.requests)
+    if name == GREEDY:
+        last = len(asked.model.model.layers) - 2
+        [kept] = _kept(store, [set_key(asked, GREEDY, last)])
+        return 0 if kept else len(asked.requests)
     keys = [key_of(asked, MEASURES[name], request) for request in asked.requests]
     return sum(1 for found in _kept(store, keys) if found is None)
 

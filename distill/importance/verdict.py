@@ -7,23 +7,26 @@ over all data sets:
     false       the whole interval is below 1 on every one
     undecided   anything else, also where R has no meaning on one of them
 
-For all criteria together, what leaving one layer out says (the truth), where both of its
-figures say the same; where nothing was left out, what all criteria say, if they agree.
+For all of them together, what leaving layers out says (the truth): one at a time by loss and by
+NDCG, and the last quarter as a whole against the first by loss, where all of these say the
+same. Where nothing was left out, what all criteria say, if they agree.
 
 Source: algorithms.md §1.2 (I7), §8 claim 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from distill.importance.statistics.ratios import RESAMPLES, Estimate, Matrix
 from distill.importance.statistics.stability import across_categories
-from distill.importance.summary import TRUTHS, CriterionSummary, Summary
+from distill.importance.summary import TRUTHS, Summary
 
 Answer = Literal["true", "false", "undecided"]
+QUARTERS = "quarters loss"
+NOTHING = Estimate.none("the twin was not measured")
 RULE = (
     "For a criterion the answer is 'true' where the whole 95 % interval of (last quarter of "
     "layers / first quarter) is above 1 on every data set, 'false' where it is below 1 on every "
@@ -37,6 +40,9 @@ class Verdict:
 
     answer: Answer
     by_criterion: Mapping[str, Answer]
+    together: Answer | None
+    """By the loss without the last quarter over that without the first; None where no layers
+    were left out."""
     twin: Mapping[str, Answer]
     """What the random twin says, by criterion; empty where it was not measured."""
     text: str
@@ -93,14 +99,20 @@ def verdict(
         for name in names
         if all(one.criteria[name].null_ratio is not None for one in summaries)
     }
-    whole = _whole(said)
+    quarters = [one.removals.ratios[QUARTERS] for one in summaries if one.removals is not None]
+    together = answer(quarters) if len(quarters) == len(summaries) else None
+    truths = [said[name] for name in TRUTHS if name in said]
+    truths += [] if together is None or not truths else [together]
+    whole = _whole(truths or list(said.values()))
     sentences = [
-        _headline(whole, said, model, summaries),
+        _headline(whole, bool(truths), set(said.values()), model, summaries),
         _truth(said, summaries),
+        *([_quarters(together, quarters)] if together is not None and truths else []),
+        *_bands(summaries),
         *_criteria({name: one for name, one in said.items() if name not in TRUTHS}),
         *_twins(said, twin, summaries),
     ]
-    return Verdict(whole, said, twin, " ".join(sentences))
+    return Verdict(whole, said, together, twin, " ".join(sentences))
 
 
 def stability(
@@ -135,28 +147,25 @@ def stability(
     }
 
 
-def _whole(said: Mapping[str, Answer]) -> Answer:
-    deciding = [said[name] for name in TRUTHS if name in said] or list(said.values())
-    return deciding[0] if len(set(deciding)) == 1 else "undecided"
+def _whole(said: Sequence[Answer]) -> Answer:
+    return said[0] if len(set(said)) == 1 else "undecided"
 
 
 def _headline(
-    whole: Answer, said: Mapping[str, Answer], model: str, summaries: Sequence[Summary]
+    whole: Answer,
+    left_out: bool,
+    answers: Collection[Answer],
+    model: str,
+    summaries: Sequence[Summary],
 ) -> str:
     where = " and ".join(dict.fromkeys(one.category for one in summaries)) or "these requests"
-    by = "leaving layers out" if any(t in said for t in TRUTHS) else "its criteria"
-    claim = "'Upper layers matter more'"
-    if whole == "true":
-        return f"{claim} is true for {model} on {where}, going by {by}."
+    by = "leaving layers out" if left_out else "its criteria"
+    claim = f"'Upper layers matter more' is {whole} for {model} on {where}"
     if whole == "false":
-        return (
-            f"{claim} is false for {model} on {where}, going by {by}: the lower ones matter more."
-        )
-    if any(t in said for t in TRUTHS):
-        return f"{claim} is undecided for {model} on {where}, going by {by}."
-    if len(set(said.values())) > 1:
-        return f"{claim} is undecided for {model} on {where}: its criteria do not agree."
-    return f"{claim} is undecided for {model} on {where}."
+        return f"{claim}, going by {by}: the lower ones matter more."
+    if whole == "undecided" and not left_out and len(answers) > 1:
+        return f"{claim}: its criteria do not agree."
+    return f"{claim}, going by {by}."
 
 
 def _truth(said: Mapping[str, Answer], summaries: Sequence[Summary]) -> str:
@@ -168,13 +177,37 @@ def _truth(said: Mapping[str, Answer], summaries: Sequence[Summary]) -> str:
         )
     parts = []
     for name in measured:
-        figures = [_figure(one.criteria[name]) for one in summaries]
+        figures = [_figure(one.criteria[name].ratio) for one in summaries]
         parts.append(f"{name} says {said[name]} ({'; '.join(figures)})")
     return f"Leaving one layer out at a time: {', '.join(parts)}."
 
 
-def _figure(one: CriterionSummary) -> str:
-    ratio = one.ratio
+def _quarters(said: Answer, ratios: Sequence[Estimate]) -> str:
+    """Say what a whole quarter does: layers that stand in for each other go together."""
+    figures = "; ".join(_figure(one) for one in ratios)
+    return (
+        f"Leaving out the last quarter as a whole, beside the first: {said} by the rise of the "
+        f"loss ({figures})."
+    )
+
+
+def _bands(summaries: Sequence[Summary]) -> list[str]:
+    """Say the same of the bands of 30 %, by the ranking too."""
+    figures = [
+        f"{_figure(one.removals.ratios['bands loss'])} times the rise of the loss, "
+        f"{_figure(one.removals.ratios['bands ndcg'])} times the fall of NDCG@10"
+        for one in summaries
+        if one.removals is not None and "bands loss" in one.removals.ratios
+    ]
+    if not figures:
+        return []
+    return [
+        "Leaving the last 30 % of layers out together costs, beside leaving the first 30 % out: "
+        f"{'; '.join(figures)}."
+    ]
+
+
+def _figure(ratio: Estimate) -> str:
     if not ratio.defined:
         return f"no ratio: {ratio.reason}"
     if ratio.low != ratio.low:
@@ -203,7 +236,7 @@ def _twins(
     if same:
         found.append(
             f"A twin of random weights says the same by {_with_figures(same, summaries)}: "
-            "that much of the shape is architecture, not learning."
+            f"that shape comes from the architecture{_beyond(same, said, summaries)}."
         )
     if other:
         found.append(
@@ -211,6 +244,19 @@ def _twins(
             "there training has a part in it."
         )
     return found
+
+
+def _beyond(names: Sequence[str], said: Mapping[str, Answer], summaries: Sequence[Summary]) -> str:
+    """Say what training did to a shape that the twin has too, where it did the same to all."""
+    against = set()
+    for name in names:
+        moved = answer([one.criteria[name].to_null or NOTHING for one in summaries])
+        against.add("none" if moved == "undecided" else "more" if moved == said[name] else "less")
+    if against == {"less"}:
+        return ", and training made it milder, not stronger"
+    if against == {"more"}:
+        return ", and training made it stronger"
+    return ", not from learning" if against == {"none"} else ""
 
 
 def _with_figures(names: Sequence[str], summaries: Sequence[Summary]) -> str:

@@ -63,17 +63,19 @@ def _number(value: float) -> str:
 
 
 def next_step(found: Findings, command: str) -> str:
-    """Return the command that answers what is still open."""
-    first = found.each[0].summary
-    if not first.truths:
-        return f"{command} --criterion default --criterion loo-loss, which leaves layers out"
+    """Return the command that answers what is still open, and what that is as a comment."""
     measured = found.each[0].measured
+    if not found.each[0].summary.truths:
+        flags = "--criterion loo-loss"
+        if "--criterion" not in command:
+            flags = f"--criterion default {flags}"
+        return f"{command} {flags}  # leave layers out for real"
     one_pass = any(one.criterion.measure == "one-pass" for one in measured.found.values())
     if one_pass and not measured.null:
-        return f"{command} --null, what a model that learnt nothing shows"
+        return f"{command} --null  # see what a model shows that learnt nothing"
     if len(found.categories) == 1:
-        return f"{command} --category NAME, whether it is so elsewhere"
-    return f"{command} --report layers.md, all of it as a page"
+        return f"{command} --category NAME  # see whether it is so elsewhere"
+    return f"{command} --report layers.md  # all of it as a page"
 
 
 def as_json(found: Findings) -> dict[str, object]:
@@ -119,7 +121,7 @@ def _show_criteria(one: Finding) -> None:
             c.name,
             c.requests or None,
             figure(c.ratio),
-            figure(c.ratios["thirty-percent"]),
+            figure(c.ratios["thirty-percent"]).split(" [")[0],
             figure(c.depth),
             *(
                 ("is it" if c.name == truth else figure(c.against[truth]))
