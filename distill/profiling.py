@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -25,6 +25,7 @@ from distill.importance.forward.removal import head_share
 from distill.importance.layers import Importance, importance, require_fitting
 from distill.importance.measures import MEASURES, Arrays
 from distill.importance.measuring import Asked, measure_steps, missing, set_key, stage_of
+from distill.importance.planning import needs_checkpointing
 from distill.importance.profile import layer_profile
 from distill.importance.random_twin import random_twin
 from distill.importance.requests import FisherRequest, Loss, PackedRequest, lay_out, scores_of
@@ -135,7 +136,10 @@ def profile_layers(
         )
     laid = [lay_out(weights, _request(ground, q), wanted.loss) for q in questions]
     card = weights.describe()
-    asked = Asked(weights.model, card.key, laid, wanted.loss, temperature, config.seed)
+    spared = needs_checkpointing(weights.model, laid)
+    if spared:
+        yield Notice("a request does not fit into memory at once: each layer is run twice")
+    asked = Asked(weights.model, card.key, laid, wanted.loss, temperature, config.seed, spared)
     pass_seconds = _pass_seconds(weights, laid[:4], clock)
     measures = tuple(dict.fromkeys(one.measure for one in criteria))
     yield from _say_costs(store, asked, wanted, measures, pass_seconds)
@@ -145,7 +149,7 @@ def profile_layers(
     if wanted.null:
         made = random_twin(weights.model, config.seed)
         name = f"{card.key} random-init {config.seed}"
-        twin = Asked(made, name, laid, wanted.loss, temperature, config.seed)
+        twin = replace(asked, model=made, weights=name)
         passed = [one for one in criteria if one.measure == ONE_PASS]
         null = yield from _measure(store, twin, passed, wanted.null_count, config.seed)
     profiles = [

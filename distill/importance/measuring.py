@@ -11,7 +11,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -52,11 +52,13 @@ class Asked:
     loss: Loss
     temperature: float
     seed: int = 0
+    checkpoint: bool = False
+    """Keep one state a layer on the way there, and run each layer again on the way back: for
+    models that do not fit otherwise. It changes nothing but the time."""
 
     def first(self, count: int) -> Asked:
         """Return the same of the first requests only."""
-        few = self.requests[:count]
-        return Asked(self.model, self.weights, few, self.loss, self.temperature, self.seed)
+        return replace(self, requests=self.requests[:count])
 
 
 def measure_steps(
@@ -177,7 +179,9 @@ def _measured(
             some = [asked.requests[n] for n in batch]
             found = [
                 measured(sample)
-                for sample in fisher_batch(asked.model, some, temperature=asked.temperature)
+                for sample in fisher_batch(
+                    asked.model, some, temperature=asked.temperature, checkpoint=asked.checkpoint
+                )
             ]
         else:
             [only] = batch

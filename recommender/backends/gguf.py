@@ -55,6 +55,21 @@ def load_gguf(
     return load_directory(Path(kept.path), source=place.source, dtype=dtype)
 
 
+def gguf_config(place: WeightsPlace) -> Any:
+    """Return the transformers configuration in the head of a GGUF file, without its weights.
+
+    Raises:
+        BadData: The file is damaged or of an architecture transformers cannot read.
+    """
+    from transformers import AutoConfig
+
+    try:
+        with _named(place.path) as file, quiet_transformers(), redirect_stderr(StringIO()):
+            return AutoConfig.from_pretrained(file.parent, gguf_file=file.name)
+    except (OSError, ValueError, KeyError, RuntimeError, NotImplementedError) as error:
+        raise _unreadable(place, error) from error
+
+
 def _read(place: WeightsPlace) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -66,12 +81,16 @@ def _read(place: WeightsPlace) -> tuple[Any, Any]:
             model = AutoModelForCausalLM.from_pretrained(**where, attn_implementation="sdpa")
             _scale_positions(model, file)
     except (OSError, ValueError, KeyError, RuntimeError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise BadData(
-            f"{place.source!r} cannot be read as GGUF: {reason}",
-            next_step="remove the file, then recsys models fetch",
-        ) from error
+        raise _unreadable(place, error) from error
     return model, tokenizer
+
+
+def _unreadable(place: WeightsPlace, error: Exception) -> BadData:
+    reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+    return BadData(
+        f"{place.source!r} cannot be read as GGUF: {reason}",
+        next_step="remove the file, then recsys models fetch",
+    )
 
 
 @contextmanager

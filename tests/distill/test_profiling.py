@@ -31,7 +31,7 @@ from recommender.events import Notice, Progress, StageStarted
 from storage.errors import BadData, BadSetting
 from storage.store import Store
 from tests.distill.conftest import configured
-from tests.tiny import LAYERS, Letters, finished, open_llama
+from tests.tiny import LAYERS, Letters, add_shop, finished, open_llama
 
 CHEAP = ("fisher-empirical", "loo-loss")
 
@@ -128,6 +128,20 @@ def measure_until(shop: Store, asked: Asked, name: str, until: int) -> list[obje
     raise AssertionError("it ended before it was stopped")
 
 
+def test_layers_run_twice_give_the_same(
+    shop: Store, llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = ImportanceConfig(requests=5)
+    _, plain = profiled(shop, llama, wanted)
+    monkeypatch.setattr("distill.importance.planning.memory_of", lambda _device: 1000)
+    with Store.open(str(shop.artifacts.root) + "-small.sqlite", shop.artifacts.root) as small:
+        add_shop(small)
+        said, spared = profiled(small, llama, wanted)
+    assert any("each layer is run twice" in e.text for e in said if isinstance(e, Notice))
+    for name, one in plain.found.items():
+        np.testing.assert_allclose(spared.found[name].values, one.values, rtol=1e-4, atol=1e-9)
+
+
 KILLED = """
 import sys
 from pathlib import Path
@@ -154,8 +168,6 @@ def test_a_killed_process_goes_on_behind_its_last_request(
 ) -> None:
     file, artifacts = str(tmp_path / "kill.sqlite"), str(tmp_path / "kept")
     with Store.open(file, Path(artifacts)) as store:
-        from tests.tiny import add_shop
-
         add_shop(store)
     command = [sys.executable, "-c", KILLED, file, artifacts, str(llama)]
     root = Path(__file__).parents[2]

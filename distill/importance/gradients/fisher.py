@@ -27,7 +27,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from distill.importance.gradients.ghost import PREFIX, GhostNorms
+from distill.importance.gradients.ghost import GhostNorms
+from distill.importance.gradients.modules import PREFIX
 from distill.importance.profile import RESAMPLES, Profile, profile
 from distill.importance.requests import (
     FisherRequest,
@@ -81,7 +82,9 @@ class FisherSample:
     """Of the pass, shared out among the requests that went through it together."""
 
 
-def fisher_sample(model: Any, request: PackedRequest, *, temperature: float) -> FisherSample:
+def fisher_sample(
+    model: Any, request: PackedRequest, *, temperature: float, checkpoint: bool = False
+) -> FisherSample:
     """Measure one request.
 
     Args:
@@ -89,16 +92,21 @@ def fisher_sample(model: Any, request: PackedRequest, *, temperature: float) -> 
         request: One choice has the loss of language modelling; see `requests`.
         temperature: τ > 0. Title scores differ by tens of nats; at 1 most losses are 0 or
             huge. Use the temperature that the soft labels were fitted with.
+        checkpoint: Keep one state a layer and run each layer twice: less memory, same numbers.
 
     Raises:
         ValueError: The temperature is not above 0, or the target is not among the choices.
         BadData: The model has weights of an unknown kind.
     """
-    return fisher_batch(model, [request], temperature=temperature)[0]
+    return fisher_batch(model, [request], temperature=temperature, checkpoint=checkpoint)[0]
 
 
 def fisher_batch(
-    model: Any, requests: Sequence[PackedRequest], *, temperature: float
+    model: Any,
+    requests: Sequence[PackedRequest],
+    *,
+    temperature: float,
+    checkpoint: bool = False,
 ) -> list[FisherSample]:
     """Measure requests side by side in one pass: `fisher_sample` of each, at the price of one.
 
@@ -114,7 +122,7 @@ def fisher_batch(
     started = time.perf_counter()
     rows = [one.packs[0].prefix - 1 for one in requests]
     kept = LayerStates(model, rows, range(len(model.model.layers) + 1))
-    with torch.enable_grad(), GhostNorms(model) as norms:
+    with torch.enable_grad(), GhostNorms(model, checkpoint=checkpoint) as norms:
         with kept:
             scores = run_requests(norms, requests)
         losses = [

@@ -17,6 +17,7 @@ The way there gives the Block Influence of every block. Source: algorithms.md §
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -26,6 +27,14 @@ from torch import Tensor, nn
 
 from distill.importance.forward.influence import block_influence
 from distill.importance.gradients.head import token_logprobs
+from distill.importance.gradients.modules import (
+    PREFIX,
+    epsilon,
+    frozen,
+    has_weights,
+    is_rms,
+    layer_of,
+)
 from distill.importance.gradients.norms import (
     embedding_square,
     gain_terms,
@@ -35,13 +44,13 @@ from distill.importance.gradients.norms import (
     square_sum,
     tied_cross,
 )
+from distill.importance.gradients.recomputing import Recomputing
 from recommender.backends.packed import Pack
 from recommender.backends.passes import row_ids, rows_hidden
 from storage.errors import BadData
 
 Pair = tuple[Tensor, Tensor]
 
-PREFIX = "model.layers."
 ROWWISE = (
     "self_attn.q_proj",
     "self_attn.o_proj",
@@ -76,8 +85,13 @@ class GhostNorms:
     _arrived: dict[str, list[Pair]]
     _heads: list[tuple[Tensor, Tensor, Tensor]]
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, *, checkpoint: bool = False) -> None:
         """Look over `model`.
+
+        Args:
+            model: A causal language model in the Llama layout.
+            checkpoint: Keep one state a block and run each block again on the way back, for
+                one more way there: the same numbers in a fraction of the memory.
 
         Raises:
             BadData: It has weights of a kind whose gradient norm is not known here. None
@@ -87,28 +101,39 @@ class GhostNorms:
         self._embedding: nn.Embedding = model.model.embed_tokens
         self._is_tied = model.lm_head.weight is self._embedding.weight
         self._blocks = list(model.model.layers)
-        self._watched = {name: m for name, m in model.named_modules() if _has_weights(m)}
+        self._checkpoint = checkpoint
+        self._runs = Recomputing(self._blocks if checkpoint else [])
+        self._watched = {name: m for name, m in model.named_modules() if has_weights(m)}
         for name, module in self._watched.items():
-            if not (isinstance(module, nn.Linear) or module is self._embedding or _is_rms(module)):
+            if not (isinstance(module, nn.Linear) or module is self._embedding or is_rms(module)):
                 raise BadData(f"no gradient norm for {name!r}, a {type(module).__name__}")
 
     def __enter__(self) -> GhostNorms:
         """Freeze the weights and put the hooks in."""
-        self._frozen = [p for p in self._model.parameters() if p.requires_grad]
-        for parameter in self._frozen:
-            parameter.requires_grad_(False)
+        self._entered = ExitStack()
+        self._entered.enter_context(frozen(self._model))
         self._passes: list[_Pass] = []
         self._calls: dict[str, int] = {}
         self._clear()
-        self._handles = [
+        handles = [
             module.register_forward_hook(partial(self._forward, name))
             for name, module in self._watched.items()
             if module is not self._embedding and module is not self._model.lm_head
         ]
-        self._handles += [
+        handles += [
             block.register_forward_hook(partial(self._block, number))
             for number, block in enumerate(self._blocks)
         ]
+        if self._checkpoint:
+            handles += [
+                module.register_forward_pre_hook(self._again)
+                for block in self._blocks
+                for module in block.modules()
+                if has_weights(module)
+            ]
+        for handle in handles:
+            self._entered.callback(handle.remove)
+        self._entered.enter_context(self._runs)
         return self
 
     def __exit__(
@@ -118,10 +143,7 @@ class GhostNorms:
         trace: TracebackType | None,
     ) -> None:
         """Take the hooks out and give the weights back as they were."""
-        for handle in self._handles:
-            handle.remove()
-        for parameter in self._frozen:
-            parameter.requires_grad_(True)
+        self._entered.close()
         self._passes = []
         self._clear()
 
@@ -199,18 +221,26 @@ class GhostNorms:
                 torch.zeros(shape, dtype=torch.float64, device=device) for _ in range(2)
             )
 
+    def _again(self, _module: nn.Module, args: Any) -> None:
+        if self._runs.again:
+            # Before the call: a block's second run ends inside its last one.
+            self._runs.refill(args[0])
+
     def _forward(self, name: str, module: nn.Module, args: Any, output: Tensor) -> None:
+        if self._runs.again:
+            return
         if not output.requires_grad:
             raise ValueError(f"the output of {name} does not depend on GhostNorms.run")
         now, given = self._passes[-1], args[0]
         self._calls[name] = self._calls.get(name, 0) + 1
-        layer = _layer(name)
+        layer = layer_of(name)
+        known = self._runs.given(given)
         if layer is not None and isinstance(module, nn.Linear) and now.is_new(given):
-            given.register_hook(partial(self._direct, layer, given.detach()))
+            given.register_hook(known.hook(partial(self._direct, layer)))
         start = now.start if self._is_rowwise(name) else 0
-        output.register_hook(partial(self._backward, name, given.detach(), start))  # type: ignore[no-untyped-call]
+        output.register_hook(known.hook(partial(self._backward, name, start)))  # type: ignore[no-untyped-call]
 
-    def _backward(self, name: str, a: Tensor, start: int, b: Tensor) -> None:
+    def _backward(self, name: str, start: int, a: Tensor, b: Tensor) -> None:
         pairs = self._arrived.setdefault(name, [])
         pairs.append((a[:, start:], b.detach()[:, start:]))
         if len(pairs) == self._calls[name]:
@@ -227,10 +257,10 @@ class GhostNorms:
                 square = square + _rows_square(b.float().sum(1))
                 own = own + _rows_square(b.float().flatten(1))
         else:
-            terms = gain_terms(a, b, _eps(module))
+            terms = gain_terms(a, b, epsilon(module))
             gradient = terms.sum(1)
             square, own = _rows_square(gradient), _rows_square(terms.flatten(1))
-            layer = _layer(name)
+            layer = layer_of(name)
             if layer is not None:
                 self.directions[:, layer] += (gradient * module.weight.float()).sum(1).double()
         self.squares[name], self.positions[name] = square, own / counted
@@ -243,6 +273,7 @@ class GhostNorms:
         before, now = args[0].detach(), self._passes[-1]
         now.influence[:, number] = block_influence(before, after.detach(), now.real) * now.lengths
         after.register_hook(partial(self._gate, number, before, after.detach()))
+        now.seen.clear()
 
     def _gate(self, number: int, before: Tensor, after: Tensor, b: Tensor) -> None:
         self.gates[:, number] += _inner(after - before, b)
@@ -273,13 +304,13 @@ class _Pass:
         self.predicting = self.lengths - starts
         self.real = torch.arange(ids.shape[1], device=ids.device) < self.lengths[:, None]
         self.influence = torch.zeros(len(packs), layers, dtype=torch.float64, device=ids.device)
-        self._seen: set[int] = set()
+        self.seen: dict[int, Tensor] = {}
 
     def is_new(self, given: Tensor) -> bool:
         """Say whether a tensor is read for the first time: three layers read one."""
-        # Storage lives as long as the pass: the hooks hold it.
-        new = given.data_ptr() not in self._seen
-        self._seen.add(given.data_ptr())
+        # They are held to the end of their block: an address may not be given out twice.
+        new = given.data_ptr() not in self.seen
+        self.seen[given.data_ptr()] = given
         return new
 
 
@@ -292,26 +323,7 @@ def _rows_square(x: Tensor) -> Tensor:
     return torch.stack([square_sum(row) for row in x])
 
 
-def _layer(name: str) -> int | None:
-    return int(name.split(".")[2]) if name.startswith(PREFIX) else None
-
-
 def _joined(pairs: list[Pair]) -> Pair:
     if len(pairs) == 1:
         return pairs[0]
     return torch.cat([a for a, _ in pairs], dim=1), torch.cat([b for _, b in pairs], dim=1)
-
-
-def _has_weights(module: nn.Module) -> bool:
-    return next(module.parameters(recurse=False), None) is not None
-
-
-def _is_rms(module: nn.Module) -> bool:
-    named = [name for name, _ in module.named_parameters(recurse=False)]
-    return type(module).__name__.endswith("RMSNorm") and named == ["weight"]
-
-
-def _eps(module: nn.Module) -> float:
-    found = getattr(module, "variance_epsilon", getattr(module, "eps", None))
-    assert isinstance(found, float), f"{type(module).__name__} does not say its epsilon"
-    return found
