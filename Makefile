@@ -39,6 +39,7 @@ format: $(VENV)/dev.stamp ## format and mend what can be mended
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/dev.stamp models ## run the benchmarks
+	$(PIP) install --quiet -c constraints.txt -e '.[ml,dev,bench]'
 	$(BIN)/python -m pytest tests/bench -m bench --timeout=0
 
 results: install ## remake the tables of the README; goes on where it was stopped

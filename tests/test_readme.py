@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from distill.importance.criteria import CRITERIA
 from recommender.config import resolve
 from recommender.datasets import import_data
 from storage.store import Store
@@ -52,6 +53,16 @@ def test_every_option_of_the_examples_exists(words: list[str]) -> None:
     text = helped(*group)
     for option in (word for word in words if word.startswith("--")):
         assert option in text, option
+
+
+def test_the_criteria_are_those_there_are() -> None:
+    [shown] = re.findall(r"<!-- criteria -->\n(.*?)\n<!-- end of criteria -->", README, re.DOTALL)
+    _, _, *rows = shown.splitlines()
+    made = [
+        f"| `{name}` | {one.meaning.replace('|', chr(92) + '|')} | {one.source} |"
+        for name, one in CRITERIA.items()
+    ]
+    assert rows == made
 
 
 def test_every_make_verb_exists() -> None:

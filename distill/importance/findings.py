@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from distill.importance.statistics.agreement import tau_matrix
-from distill.importance.statistics.ratios import RESAMPLES, Estimate
+from distill.importance.statistics.ratios import RESAMPLES, Estimate, Matrix
 from distill.importance.summary import Summary, summarise, values_of
 from distill.importance.verdict import Verdict, stability, verdict
 
@@ -27,6 +27,11 @@ class Finding:
         """Its category as it is shown: synthetic data is never shown as real."""
         category = self.measured.category
         return f"{category.name} (synthetic sample)" if category.synthetic else category.name
+
+    @property
+    def drawn(self) -> Summary:
+        """Its summary under that title, for pictures."""
+        return replace(self.summary, category=self.title)
 
     @property
     def requests(self) -> int:
@@ -92,7 +97,7 @@ def findings(
         )
         for one in done
     )
-    losses = dict.fromkeys(one.loss for one in done)
+    losses: dict[str, None] = dict.fromkeys(one.loss for one in done)
     verdicts, stable = {}, {}
     for loss in losses:
         some = [one for one in each if one.measured.loss == loss]
@@ -120,7 +125,7 @@ def _losses(
         shared = [c for c in some[0].found if all(c in one.found for one in some[1:])]
         found[name] = {}
         for criterion in shared:
-            values = {one.loss: values_of(one.found[criterion]) for one in some}
+            values: dict[str, Matrix] = {one.loss: values_of(one.found[criterion]) for one in some}
             counts = [len(v) for v in values.values() if v.ndim == 2]
             common = min(counts, default=0)
             cut = {k: v[:common] if v.ndim == 2 else v for k, v in values.items()}

@@ -26,7 +26,7 @@ def bar(share: float, width: int = WIDTH, *, signed: bool = False, drawn: bool =
         drawn: with blocks of an eighth of a character, else with '#'.
 
     >>> bar(0.5, 4), bar(0.3, 4), bar(-1.0, 4, signed=True), bar(0.5, 4, drawn=False)
-    ('██', '█▏', '-████', '##')
+    ('██', '█▎', '-████', '##')
     """
     if not math.isfinite(share):
         return ""

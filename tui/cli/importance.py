@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from distill.config import DistilConfig
+    from distill.importance.requests import Loss
     from distill.profiling import ImportanceConfig, LayersMeasured
     from recommender.config import ResolvedSettings
     from storage.store import Store
@@ -26,7 +27,8 @@ PICTURES = (".png", ".svg")
 FEWEST_FOR_PROBE = 20
 DEFAULT_REQUESTS = 128
 
-LossName = Literal["listwise", "letters", "next-token"]
+LOSSES = ("listwise", "letters", "next-token")
+DEFAULT_LOSS = "listwise"
 
 Categories = Annotated[
     list[str],
@@ -44,11 +46,12 @@ CriterionNames = Annotated[
     ),
 ]
 Losses = Annotated[
-    list[LossName] | None,
+    list[str] | None,
     typer.Option(
         "--loss",
-        help="Whose gradient: titles to choose from (listwise, the default), letters, or text; "
-        "repeat it for several.",
+        metavar="NAME",
+        help="Whose gradient: titles to choose from (listwise, the default), letters, or text "
+        "(next-token); repeat it for several.",
     ),
 ]
 
@@ -64,6 +67,9 @@ def importance(
     loss: Losses = None,
     null: Annotated[
         bool, typer.Option("--null", help="Measure a twin of random weights beside it.")
+    ] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Say what memory and work it takes; measure nothing.")
     ] = False,
     plot: Annotated[
         Path | None, typer.Option("--plot", metavar="FILE", help="Draw it: a .png or .svg file.")
@@ -84,6 +90,7 @@ def importance(
     """Measure how much each layer of a model matters; killed, it goes on where it was."""
     require_file(plot, PICTURES, "--plot")
     require_file(report, (".md",), "--report")
+    losses = known_losses(loss or (DEFAULT_LOSS,))
     found = options.resolved(
         teacher=teacher,
         weights=weights,
@@ -98,7 +105,6 @@ def importance(
         # Imported here: torch takes longer to load than help, or a mistyped name, may take.
         from distill.profiling import ImportanceConfig
 
-        losses: tuple[LossName, ...] = tuple(dict.fromkeys(loss or ("listwise",)))
         wanted = [
             ImportanceConfig(tuple(criterion or ()), one, requests=requests, null=null)
             for one in losses
@@ -109,6 +115,12 @@ def importance(
             configured(found, name, split=split, min_rating=min_rating, alone=teacher is None)
             for name in names
         ]
+        if plan:
+            # Imported here: only this needs it.
+            from tui.cli.memory_plan import show_plan
+
+            show_plan(configs[0], found.settings, json=json)
+            return
         note(f"model: {configs[0].teacher.spec}")
         done = measured(store, found, configs, wanted)
     asked = typed(
@@ -140,6 +152,24 @@ def require_file(file: Path | None, endings: Sequence[str], flag: str) -> None:
         )
     if file.is_dir():
         raise BadSetting(f"{flag} {str(file)!r} is a folder")
+
+
+def known_losses(names: Sequence[str]) -> tuple[Loss, ...]:
+    """Return the losses that are named, each once.
+
+    Raises:
+        BadSetting: there is no such loss, with those there are.
+
+    >>> known_losses(["letters", "listwise", "letters"])
+    ('letters', 'listwise')
+    """
+    for name in names:
+        if name not in LOSSES:
+            raise BadSetting(
+                f"no loss {name!r}: one of {', '.join(LOSSES)}",
+                next_step=f"--loss {DEFAULT_LOSS}",
+            )
+    return cast("tuple[Loss, ...]", tuple(dict.fromkeys(names)))
 
 
 def named(store: Store, names: Sequence[str]) -> list[str]:
@@ -244,7 +274,7 @@ def typed(
     """Return the command that measures the same again, without what is the default."""
     words = ["recsys importance", *(f"--category {quoted(name)}" for name in names)]
     words += [f"--criterion {name}" for name in criterion or ()]
-    words += [f"--loss {name}" for name in losses if tuple(losses) != ("listwise",)]
+    words += [f"--loss {name}" for name in losses if tuple(losses) != (DEFAULT_LOSS,)]
     words += [f"--requests {requests}"] if requests != DEFAULT_REQUESTS else []
     words += ["--null"] if null else []
     words += [f"--split {split}"] if split != "temporal" else []
@@ -279,7 +309,7 @@ def finish(
     if plot is not None:
         from distill.importance.pictures import draw_profiles, write_picture
 
-        write_picture(draw_profiles([one.summary for one in found.each]), plot)
+        write_picture(draw_profiles([one.drawn for one in found.each]), plot)
         note(f"drawn: {plot}")
     if report is not None:
         from distill.report import write_report
