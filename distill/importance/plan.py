@@ -24,6 +24,7 @@ import torch
 from transformers import LlamaConfig, PretrainedConfig
 
 from distill.importance.footprint import footprint
+from distill.importance.gradients.norms import by_gram, gram_entries
 from distill.importance.shapes import (
     Parameters,
     attention_width,
@@ -209,14 +210,16 @@ def norm_buffer(n: int, tokens: int, p: int, q: int, dtype: torch.dtype) -> int:
         dtype: Of both.
 
     Returns:
-        Two grams n T T in float32 and the second's forerunner in `dtype`; or, sample by sample,
-        one q p gradient.
+        Two quarters of grams, n T/2 T/2 in float32, and the second's forerunner in `dtype`; or,
+        sample by sample, one q p gradient.
 
     >>> norm_buffer(2, 3, 10, 20, torch.float32), norm_buffer(2, 30, 10, 20, torch.float32)
-    (144, 800)
+    (64, 800)
     """
-    if tokens * (p + q) < p * q:
-        return n * tokens**2 * (8 + (dtype.itemsize if dtype != torch.float32 else 0))
+    if by_gram(tokens, p, q):
+        return (
+            n * ((tokens + 1) // 2) ** 2 * (8 + (dtype.itemsize if dtype != torch.float32 else 0))
+        )
     return p * q * dtype.itemsize
 
 
@@ -309,7 +312,7 @@ def _work(shapes: list[tuple[int, int, int]], tokens: int, attention: int = 0) -
     """Add up matrices that `tokens` go through, and attention, whose way back is two of it."""
     products = sum(2 * tokens * p * q for _, p, q in shapes)
     forward, back = products + attention, products + 2 * attention
-    norms = sum(min(2 * t * t * (p + q), 2 * t * p * q) for t, p, q in shapes)
+    norms = sum(2 * min(gram_entries(t) * (p + q), t * p * q) for t, p, q in shapes)
     return Work(forward, back, norms, naive=forward + back + products)
 
 

@@ -228,8 +228,11 @@ def test_what_a_person_waits(
 
 
 def least_plan(values: Any, strata: Any, plain: int) -> dict[Any, int]:
-    """Find the smallest plan by strata that is narrow enough, between 6 and twice the plain."""
-    low, high = 2 * len(np.unique(strata)), max(2 * plain, 12)
+    """Find the smallest plan by strata that is narrow enough for every layer."""
+    low, high = 2 * len(np.unique(strata)), max(plain, 12)
+    # One layer decides the shares, which may suit another so ill that more are needed than plain.
+    while width(values, strata, stratified_plan(values, strata, high)) > WITHIN:
+        high *= 2
     while low < high:
         budget = (low + high) // 2
         if width(values, strata, stratified_plan(values, strata, budget)) > WITHIN:

@@ -3,10 +3,10 @@ r"""Squared norms of weight gradients, sample by sample, without ever forming th
 For a linear layer y_t = W a_t with b_t = ∂ℓ/∂y_t, the gradient of one sample's loss is
 G = Σ_t b_t a_tᵀ, so that with A (T×p) and B (T×q)
 
-    ‖G‖² = ⟨A Aᵀ, B Bᵀ⟩        2T²(p+q) operations, T×T buffers
+    ‖G‖² = ⟨A Aᵀ, B Bᵀ⟩        ¾ · 2T²(p+q) operations, T×T/4 buffers
          = ‖Bᵀ A‖²              2Tpq operations, a q×p buffer
 
-and the cheaper form is taken: the first where T < pq/(p+q). The gain of an RMSNorm has
+and the cheaper form is taken: the first where ¾ T < pq/(p+q). The gain of an RMSNorm has
 ‖Σ_t b_t ⊙ a_t/rms(a_t)‖², a bias ‖Σ_t b_t‖², an embedding Σ_{t,s} [id_t = id_s] b_t·b_s.
 A matrix that is both embedding and head has the gradient G_e + G_h, whose square holds twice
 the cross term ⟨G_e, G_h⟩ = Σ_t Σ_r B_head[r, id_t] (b_t · a_r); leaving it out is wrong.
@@ -20,6 +20,25 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+
+def gram_entries(tokens: int) -> int:
+    """Give how many entries of a symmetric T×T gram are worked out: three of its four quarters.
+
+    >>> gram_entries(4), gram_entries(5)
+    (12, 19)
+    """
+    half = (tokens + 1) // 2
+    return half**2 + (tokens - half) ** 2 + half * (tokens - half)
+
+
+def by_gram(tokens: int, p: int, q: int) -> bool:
+    """Say whether ⟨A Aᵀ, B Bᵀ⟩ is less work than ‖Bᵀ A‖².
+
+    >>> by_gram(300, 576, 1536), by_gram(600, 576, 1536)
+    (True, False)
+    """
+    return gram_entries(tokens) * (p + q) < tokens * p * q
 
 
 def linear_square(a: Tensor, b: Tensor) -> Tensor:
@@ -36,11 +55,20 @@ def linear_square(a: Tensor, b: Tensor) -> Tensor:
     [25.0]
     """
     t, p, q = a.shape[1], a.shape[2], b.shape[2]
-    if t * (p + q) < p * q:
-        grams = (a @ a.mT).float().mul_((b @ b.mT).float())
-        return grams.sum(-1).double().sum(-1)
+    if by_gram(t, p, q):
+        half = (t + 1) // 2
+        first, last = slice(0, half), slice(half, t)
+        return (
+            _grams(a[:, first], a[:, first], b[:, first], b[:, first])
+            + _grams(a[:, last], a[:, last], b[:, last], b[:, last])
+            + 2 * _grams(a[:, first], a[:, last], b[:, first], b[:, last])
+        )
     # One sample after the other: the buffer is as large as the matrix itself.
     return torch.stack([square_sum(bi.mT @ ai) for ai, bi in zip(a, b, strict=True)])
+
+
+def _grams(a: Tensor, a2: Tensor, b: Tensor, b2: Tensor) -> Tensor:
+    return ((a @ a2.mT).float().mul_((b @ b2.mT).float())).sum(-1).double().sum(-1)
 
 
 def square_sum(x: Tensor) -> Tensor:
