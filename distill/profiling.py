@@ -121,7 +121,7 @@ def profile_layers(
         BadData: the data has no fitting question.
     """
     check(config)
-    criteria = chosen(wanted.criteria)
+    criteria = chosen(wanted.criteria, wanted.loss)
     require_fitting(criteria, wanted.loss)
     if settings.threads:
         torch.set_num_threads(settings.threads)

@@ -153,12 +153,14 @@ def _artifacts(store: Store, *, repair: bool) -> Iterator[Check]:
             else:
                 yield Check("artifact", "bad", error.what, "recsys doctor --repair")
     yield Check("artifacts", "good", f"{whole} are whole")
-    for key in store.layers.damaged():
-        if repair:
-            store.layers.remove([key])
-            yield Check("layer values", "good", f"{key} was damaged and is removed")
-        else:
-            yield Check("layer values", "bad", f"{key} cannot be read", "recsys doctor --repair")
+    damaged = store.layers.damaged()
+    if damaged and repair:
+        store.layers.remove(damaged)
+        said = f"{len(damaged)} were damaged and are removed: they will be measured again"
+        yield Check("layer values", "good", said)
+    elif damaged:
+        said = f"{len(damaged)} cannot be read, the first is {damaged[0]}"
+        yield Check("layer values", "bad", said, "recsys doctor --repair")
     there = set(store.artifacts.keys())
     names = {category.id: category.name for category in store.catalogue.categories()}
     for run in store.runs.list():

@@ -191,8 +191,20 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 
 
-def chosen(names: Sequence[str]) -> tuple[Criterion, ...]:
+NEED_CHOICES = (
+    "loo-ndcg",
+    "fisher-true",
+    "fisher-true-sampled",
+    "fisher-true-rademacher",
+    "probe-information",
+)
+"""What needs something to choose from: the loss 'next-token' has nothing."""
+
+
+def chosen(names: Sequence[str], loss: str = "listwise") -> tuple[Criterion, ...]:
     """Return the criteria that are named, each once; 'default' and 'all' name several.
+
+    Of several, those that a loss cannot have are left out; who names one by itself is told.
 
     Raises:
         BadSetting: there is no such criterion, with the nearest.
@@ -207,7 +219,9 @@ def chosen(names: Sequence[str]) -> tuple[Criterion, ...]:
         if name not in CRITERIA and name not in GROUPS:
             near = get_close_matches(name, [*CRITERIA, *GROUPS], n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"one of {', '.join(CRITERIA)}"
-            raise BadSetting(f"no criterion {name!r}: {hint}")
+            raise BadSetting(f"no criterion {name!r}: {hint}", next_step="--criterion default")
         for one in GROUPS.get(name, (name,)):
+            if name in GROUPS and loss == "next-token" and one in NEED_CHOICES:
+                continue
             found[one] = CRITERIA[one]
     return tuple(found.values())

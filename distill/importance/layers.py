@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from distill.importance.criteria import Array, Arrays, Criterion, chosen
+from distill.importance.criteria import NEED_CHOICES, Array, Arrays, Criterion, chosen
 from distill.importance.measuring import Asked, in_memory
 from distill.importance.profile import RESAMPLES, Profile, profile
 from distill.importance.requests import Loss, PackedRequest
@@ -70,7 +70,7 @@ def layer_importance(
     asked = Asked(model, "", tuple(requests), loss, temperature, seed)
     if not asked.requests:
         raise ValueError("no requests to measure")
-    wanted = chosen(criteria)
+    wanted = chosen(criteria, loss)
     require_fitting(wanted, loss)
     kept: Mapping[str, list[Arrays]] = {
         name: [dict(one) for one in in_memory(asked, name)]
@@ -97,9 +97,6 @@ def importance(
     return Importance(criterion, values, found, tuple(kept))
 
 
-CHOICES_ONLY = ("loo-ndcg", "fisher-true", "fisher-true-sampled", "fisher-true-rademacher")
-
-
 def require_fitting(criteria: Sequence[Criterion], loss: Loss) -> None:
     """Check that criteria can be taken of a loss.
 
@@ -111,7 +108,7 @@ def require_fitting(criteria: Sequence[Criterion], loss: Loss) -> None:
     if loss != "next-token":
         return
     for one in criteria:
-        if one.name in CHOICES_ONLY or one.measure == "probe":
+        if one.name in NEED_CHOICES:
             raise BadSetting(
                 f"{one.name!r} needs candidates to choose from, and the loss 'next-token' has none",
                 next_step="--loss listwise",

@@ -197,7 +197,12 @@ def _bands(summaries: Sequence[Summary]) -> list[str]:
         f"{_figure(one.removals.ratios['bands loss'])} times the rise of the loss, "
         f"{_figure(one.removals.ratios['bands ndcg'])} times the fall of NDCG@10"
         for one in summaries
-        if one.removals is not None and "bands loss" in one.removals.ratios
+        if one.removals is not None
+        and all(
+            ratio.defined
+            for name in ("bands loss", "bands ndcg")
+            if (ratio := one.removals.ratios.get(name, NOTHING))
+        )
     ]
     if not figures:
         return []

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from io import StringIO
@@ -29,6 +30,15 @@ HEADER_BYTES = 64 * 2**20
 
 _BEGINNING = ("llama3", "llama-v3", "llama-bpe")
 """Pre-tokenizers with which llama.cpp begins a text with a token where a file does not say."""
+
+UNREADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    RuntimeError,
+    NotImplementedError,
+    struct.error,  # a file that ends within its first numbers
+)
 
 
 def load_gguf(
@@ -66,7 +76,7 @@ def gguf_config(place: WeightsPlace) -> Any:
     try:
         with _named(place.path) as file, quiet_transformers(), redirect_stderr(StringIO()):
             return AutoConfig.from_pretrained(file.parent, gguf_file=file.name)
-    except (OSError, ValueError, KeyError, RuntimeError, NotImplementedError) as error:
+    except UNREADABLE as error:
         raise _unreadable(place, error) from error
 
 
@@ -80,7 +90,7 @@ def _read(place: WeightsPlace) -> tuple[Any, Any]:
             tokenizer = AutoTokenizer.from_pretrained(**where, **_beginning(file))
             model = AutoModelForCausalLM.from_pretrained(**where, attn_implementation="sdpa")
             _scale_positions(model, file)
-    except (OSError, ValueError, KeyError, RuntimeError, NotImplementedError) as error:
+    except UNREADABLE as error:
         raise _unreadable(place, error) from error
     return model, tokenizer
 

@@ -281,7 +281,7 @@ def test_doctor_finds_damaged_layer_values_and_removes_them(run: Run, data: Path
         database.execute("UPDATE layer_values SET arrays = x'00ff'")
     done = run("doctor")
     assert done.code == 1
-    assert "k1 cannot be read" in done.out + done.err
+    assert "1 cannot be read, the first is k1" in done.out + done.err
     assert run("doctor", "--repair").code == 0
     assert run("doctor").code == 0
     with Store.open(data / "recsys.sqlite", data / "artifacts") as store:

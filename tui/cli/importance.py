@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
@@ -152,6 +153,15 @@ def require_file(file: Path | None, endings: Sequence[str], flag: str) -> None:
         )
     if file.is_dir():
         raise BadSetting(f"{flag} {str(file)!r} is a folder")
+    try:
+        # Tried and not asked for: root may, says the system, and then a file system refuses.
+        with tempfile.TemporaryFile(dir=file.parent):
+            pass
+    except OSError as error:
+        raise BadSetting(
+            f"nothing can be written into {str(file.parent)!r}: {error.strerror}",
+            next_step=f"{flag} {file.name}",
+        ) from error
 
 
 def known_losses(names: Sequence[str]) -> tuple[Loss, ...]:
@@ -199,7 +209,7 @@ def require_possible(wanted: ImportanceConfig) -> None:
     from distill.importance.criteria import PROBE, chosen
     from distill.importance.layers import require_fitting
 
-    criteria = chosen(wanted.criteria)
+    criteria = chosen(wanted.criteria, wanted.loss)
     require_fitting(criteria, wanted.loss)
     probes = [one.name for one in criteria if one.measure == PROBE]
     if probes and wanted.requests < FEWEST_FOR_PROBE:
