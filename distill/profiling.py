@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from string import ascii_uppercase
 
 import numpy as np
 import torch
@@ -123,6 +124,11 @@ def profile_layers(
     check(config)
     criteria = chosen(wanted.criteria, wanted.loss)
     require_fitting(criteria, wanted.loss)
+    if wanted.loss == "letters" and config.teacher.candidates > len(ascii_uppercase):
+        raise BadSetting(
+            f"{config.teacher.candidates} candidates cannot be lettered from A to Z",
+            next_step=f"--candidates {len(ascii_uppercase)}",
+        )
     if settings.threads:
         torch.set_num_threads(settings.threads)
     ground = yield from prepare(store, config, encoder or embedded_encoder(settings.models))
@@ -140,6 +146,7 @@ def profile_layers(
     if spared:
         yield Notice("a request does not fit into memory at once: each layer is run twice")
     asked = Asked(weights.model, card.key, laid, wanted.loss, temperature, config.seed, spared)
+    yield from _say_context(weights, laid)
     pass_seconds = _pass_seconds(weights, laid[:4], clock)
     measures = tuple(dict.fromkeys(one.measure for one in criteria))
     yield from _say_costs(store, asked, wanted, measures, pass_seconds)
@@ -271,6 +278,19 @@ def _temperature(
         f"the loss is {wanted.loss}"
     )
     return temperature
+
+
+def _say_context(
+    weights: EmbeddedBackend, laid: Sequence[PackedRequest]
+) -> Generator[Event, None, None]:
+    """Warn where positions go beyond those the model was made for: its answers mean little."""
+    known = getattr(weights.model.config, "max_position_embeddings", None)
+    longest = max(int(one.positions.max()) + 1 for request in laid for one in request.packs)
+    if known is not None and longest > known:
+        yield Notice(
+            f"requests reach position {longest}, and the model was made for {known}: "
+            "--history-length shows it less"
+        )
 
 
 def _pass_seconds(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -31,7 +32,7 @@ from recommender.events import Notice, Progress, StageStarted
 from storage.errors import BadData, BadSetting
 from storage.store import Store
 from tests.distill.conftest import configured
-from tests.tiny import LAYERS, Letters, add_shop, finished, open_llama
+from tests.tiny import LAYERS, Letters, add_shop, finished, open_llama, save_llama
 
 CHEAP = ("fisher-empirical", "loo-loss")
 
@@ -280,3 +281,18 @@ def test_weights_by_name_are_measured_themselves(shop: Store, llama: Path) -> No
     done = list(steps)[-1]
     assert isinstance(done, LayersMeasured)
     assert done.card.key == open_llama(llama).describe().key
+
+
+def test_more_candidates_than_letters_are_refused_at_once(shop: Store, llama: Path) -> None:
+    with pytest.raises(BadSetting, match=r"27 candidates cannot be lettered.*--candidates 26"):
+        profiled(shop, llama, ImportanceConfig((), "letters", requests=3), candidates=27)
+
+
+def test_positions_beyond_the_models_own_are_said(shop: Store, tmp_path: Path) -> None:
+    short = save_llama(tmp_path / "short")
+    config = json.loads((short / "config.json").read_text())
+    (short / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 16}))
+    said, _ = profiled(shop, short, ImportanceConfig(requests=3))
+    assert any("the model was made for 16" in e.text for e in said if isinstance(e, Notice))
+    said, _ = profiled(shop, save_llama(tmp_path / "long"), ImportanceConfig(requests=3))
+    assert not any("was made for" in e.text for e in said if isinstance(e, Notice))

@@ -172,7 +172,10 @@ def _require_measurable(model: nn.Module, probes: int, limit: int) -> None:
     coarse = {p.dtype for p in model.parameters()} - {torch.float32, torch.float64}
     if coarse:
         named = ", ".join(sorted(str(one).removeprefix("torch.") for one in coarse))
-        raise BadSetting(f"second derivatives are lost in {named}; open the model in float32")
+        raise BadSetting(
+            f"second derivatives are lost in {named}",
+            next_step="the same command behind RECSYS_PRECISION=float32",
+        )
     if probes < 2:
         raise BadSetting(f"{probes} probes have no standard error; at least 2 are needed")
 
