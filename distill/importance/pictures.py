@@ -18,7 +18,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from scipy.stats import rankdata
 
 from distill.importance.profile import Profile
@@ -125,6 +125,7 @@ def draw_heat(summaries: Sequence[Summary]) -> Figure:
             axes.set_yticks(range(len(one.criteria)), list(one.criteria))
             axes.set_title(labels[n], loc="left")
         axes.set_xlabel("layer, the first is 0")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         bar = figure.colorbar(image, ax=figure.axes, ticks=[0, 1], fraction=0.03)
         bar.ax.set_yticklabels(["matters\nleast", "matters\nmost"])
     return figure
