@@ -5,8 +5,8 @@ Held at the worst moment, in bytes, for n requests side by side of T tokens, of 
 - weights, each matrix once;
 - what autograd keeps and what `ghost` keeps beside it: run on 'meta' and counted (`footprint`);
 - gradients on the way back, n T (3 ff + 2 width): written down, not run;
-- logits, n R vocabulary in float32, which become their own gradient, and as much again while
-  the logarithm of their sum is taken (a copy in the model's precision, later, is smaller);
+- logits, n R vocabulary in float32, which become their own gradient; a copy of a few rows while
+  the logarithm of their sum is taken, or of all in the model's precision where it is another;
 - the largest buffer of `norms.linear_square`, by the form it takes.
 
 Their sum is an upper bound: activations go as gradients come. What the runtime itself takes is
@@ -24,6 +24,7 @@ import torch
 from transformers import LlamaConfig, PretrainedConfig
 
 from distill.importance.footprint import footprint
+from distill.importance.gradients.head import ROWS
 from distill.importance.gradients.norms import by_gram, gram_entries
 from distill.importance.shapes import (
     Parameters,
@@ -39,7 +40,6 @@ Verdict = Literal["fits", "fits with gradient checkpointing", "does not fit"]
 GB = 10**9
 CARD = 24 * GB
 """A card that is sold with 24 GB: it has 7 % more, which is left to the runtime."""
-LOGIT_BYTES = 2 * 4
 LLAMA_3_8B = LlamaConfig(
     vocab_size=128_256,
     hidden_size=4096,
@@ -178,7 +178,7 @@ def plan(
                 activations=n * activations,
                 inputs=n * inputs,
                 gradients=n * gradients,
-                logits=n * head[0] * head[2] * LOGIT_BYTES,
+                logits=logit_bytes(n * head[0], head[2], dtype),
                 buffer=max(norm_buffer(n, *shape, dtype) for shape in [*shapes, head]),
             )
 
@@ -197,6 +197,21 @@ def plan(
         body=_work(shapes, tokens, attention=4 * tokens**2 * attention_width(model)),
         head=_work([head], predicting),
     )
+
+
+def logit_bytes(rows: int, vocabulary: int, dtype: torch.dtype) -> int:
+    """Return the bytes that `head.TokenLogprobs` holds of logits, at its worst.
+
+    Args:
+        rows: n R, over all samples.
+        vocabulary: Their width.
+        dtype: Of the model.
+
+    >>> logit_bytes(100, 10, torch.float32), logit_bytes(100, 10, torch.bfloat16)
+    (5280, 6000)
+    """
+    copied = rows * dtype.itemsize if dtype != torch.float32 else 0
+    return vocabulary * (4 * rows + max(copied, 4 * min(rows, ROWS)))
 
 
 def norm_buffer(n: int, tokens: int, p: int, q: int, dtype: torch.dtype) -> int:

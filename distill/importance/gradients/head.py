@@ -15,6 +15,10 @@ from torch import Tensor, nn
 
 Arrived = Callable[[Tensor, Tensor], None]
 
+ROWS = 32
+"""Rows whose log-sum-exp is taken at once: it copies what it is given, and a small copy stays in
+the processor's cache, which takes half the time besides."""
+
 
 class TokenLogprobs(torch.autograd.Function):
     """(x, …) → (S,) float32 log-probabilities, with a backward pass that tells what it knows."""
@@ -25,7 +29,7 @@ class TokenLogprobs(torch.autograd.Function):
     ) -> Tensor:
         """Score token `targets[s]` at row `rows[s]` of x, its leading dimensions flattened."""
         logits = head(x).float().flatten(0, -2)
-        total = torch.logsumexp(logits, dim=-1)
+        total = torch.cat([torch.logsumexp(some, dim=-1) for some in logits.split(ROWS)])
         ctx.save_for_backward(x, rows, targets, total)
         ctx.head, ctx.arrived, ctx.logits = head, arrived, logits
         scored: Tensor = logits[rows, targets] - total[rows]

@@ -25,6 +25,7 @@ from distill.importance.gradients.fisher import (
     summarise,
 )
 from distill.importance.gradients.ghost import GhostNorms
+from distill.importance.gradients.head import ROWS, token_logprobs
 from distill.importance.gradients.norms import linear_square
 from distill.importance.requests import FisherRequest, PackedRequest
 from recommender.backends import Prompt
@@ -308,6 +309,22 @@ def test_letters_in_two_spellings_count_together() -> None:
     grads = dict(zip(names, torch.autograd.grad(loss, weights), strict=True))
     assert found.layers == pytest.approx(block_squares(grads), rel=1e-4)
     np.testing.assert_allclose(found.scores, scores.detach(), atol=1e-5)
+
+
+def test_log_probabilities_of_more_rows_than_are_taken_at_once() -> None:
+    torch.manual_seed(4)
+    head, x = nn.Linear(8, 13), torch.randn(1, 2 * ROWS + 7, 8, requires_grad=True)
+    rows = torch.arange(x.shape[1]).repeat(2).flip(0)
+    targets = torch.randint(13, (len(rows),))
+    told: list[torch.Tensor] = []
+    found = token_logprobs(x, head, rows, targets, lambda _a, b: told.append(b))
+    logits = head(x).detach().requires_grad_(True)
+    expected = logits[0].log_softmax(-1)[rows, targets]
+    torch.testing.assert_close(found, expected)
+    weights = torch.rand(len(rows))
+    (found * weights).sum().backward()
+    (expected * weights).sum().backward()
+    torch.testing.assert_close(told[0], logits.grad)
 
 
 @pytest.mark.parametrize("tokens", [3, 60], ids=["gram", "direct"])

@@ -25,6 +25,7 @@ from transformers import (
 from distill.importance.footprint import footprint
 from distill.importance.gradients.fisher import fisher_batch
 from distill.importance.gradients.ghost import GhostNorms
+from distill.importance.gradients.head import ROWS
 from distill.importance.gradients.norms import linear_square
 from distill.importance.plan import (
     CARD,
@@ -255,8 +256,13 @@ def test_a_tied_matrix_is_one_and_logits_are_float32_in_any_precision() -> None:
     assert (tied.parameters.head, two.parameters.head) == (0, 61 * 32)
     assert two.whole.one.weights - tied.whole.one.weights == 4 * 61 * 32
     logits = REQUEST["predicting"] * 61
-    assert two.whole.one.logits == 2 * 4 * logits
-    assert planned(config("qwen2"), torch.bfloat16).whole.one.logits == 2 * 4 * logits
+    few = logits  # of so few rows the copy is one of all
+    assert two.whole.one.logits == 4 * (logits + few)
+    assert planned(config("qwen2"), torch.bfloat16).whole.one.logits == 4 * (logits + few)
+    long = planned(config("qwen2"), tokens=200, predicting=100).whole.one
+    assert long.logits == 4 * 61 * (100 + ROWS)
+    rounded = planned(config("qwen2"), torch.bfloat16, tokens=200, predicting=100).whole.one
+    assert rounded.logits == (4 + 2) * 61 * 100
 
 
 def test_lines_say_every_part_and_add_up() -> None:
