@@ -103,12 +103,14 @@ def stratified_plan(
     *,
     shares: Mapping[Stratum, float] | None = None,
 ) -> dict[Stratum, int]:
-    """Deal a budget of requests out to strata by Neyman's allocation.
+    """Deal a budget of requests out to strata by Neyman's allocation, where that helps.
 
     One number a stratum must serve all layers; the layer of the widest relative interval in
     the pilot (the largest CV_l) decides, as it is the one that needs most requests:
     n_h = budget · W_h S_h / Σ W S of that layer, rounded by largest remainders, and at least 2.
-    Where no stratum has any spread, n_h ∝ W_h.
+    Another layer may spread where this one does not, and be served worse than by chance. So
+    n_h ∝ W_h, which is never worse than no strata, is taken wherever the widest relative
+    standard error of all layers is smaller by it.
 
     Args:
         pilot_values: (requests, layers), two requests of every stratum or more.
@@ -142,9 +144,25 @@ def stratified_plan(
     need = {
         name: weights[name] * float(group[:, decides].std(ddof=1)) for name, group in groups.items()
     }
+    even = _dealt(weights, budget)
     if not any(need.values()):
-        need = weights
-    return _dealt(need, budget)
+        return even
+    plans = (_dealt(need, budget), even)
+    return min(plans, key=lambda plan: _widest(groups, weights, plan))
+
+
+def _widest(
+    groups: Mapping[Stratum, Matrix],
+    weights: Mapping[Stratum, float],
+    plan: Mapping[Stratum, int],
+) -> float:
+    """Give the largest relative standard error of a layer by a plan."""
+    variance = sum(
+        weights[name] ** 2 * group.var(axis=0, ddof=1) / plan[name]
+        for name, group in groups.items()
+    )
+    mean = sum(weights[name] * group.mean(axis=0) for name, group in groups.items())
+    return float(_relative(np.sqrt(variance), np.abs(mean)).max())
 
 
 def stratified_mean(

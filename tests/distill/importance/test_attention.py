@@ -24,7 +24,7 @@ from distill.importance.requests import PackedRequest
 from recommender.backends.packed import pack, packs, sees
 from recommender.backends.passes import pack_hidden
 from storage.errors import BadData
-from tests.distill.importance.test_fisher import CANDIDATES, PREFIX, llama, other
+from tests.distill.importance.llamas import CANDIDATES, PREFIX, llama, other
 
 REQUEST = PackedRequest((pack(PREFIX, CANDIDATES),), 1)
 

@@ -18,7 +18,7 @@ from distill.importance.forward.influence import (
 )
 from recommender.backends.packed import pack
 from recommender.backends.passes import LayerStates, pack_hidden
-from tests.distill.importance.test_fisher import CANDIDATES, PREFIX, llama
+from tests.distill.importance.llamas import CANDIDATES, PREFIX, llama
 
 
 def naive_cosine(a: list[float], b: list[float]) -> float:

@@ -17,7 +17,7 @@ from distill.importance.measuring import Asked, in_memory
 from distill.importance.requests import PackedRequest
 from recommender.backends.packed import pack
 from storage.errors import BadSetting
-from tests.distill.importance.test_fisher import CANDIDATES, PREFIX, llama
+from tests.distill.importance.llamas import CANDIDATES, PREFIX, llama
 
 TEMPERATURE = 3.0
 

@@ -177,3 +177,39 @@ def test_what_does_not_fit_together_is_refused() -> None:
     for wrong in ({0: 0.5, 1: 0.4}, {0: 1.5, 1: -0.5}):
         with pytest.raises(ValueError, match="sum to 1"):
             stratified_mean(values, strata, wrong)
+
+
+def worst_error(pilot: np.ndarray, strata: np.ndarray, plan: dict[str, int]) -> float:
+    """The widest relative standard error of a layer, written out."""
+    errors = []
+    for layer in range(pilot.shape[1]):
+        variance = mean = 0.0
+        for name, count in plan.items():
+            inside = pilot[strata == name, layer]
+            share = len(inside) / len(pilot)
+            variance += share**2 * inside.var(ddof=1) / count
+            mean += share * inside.mean()
+        errors.append(math.sqrt(variance) / abs(mean))
+    return max(errors)
+
+
+def test_a_plan_for_one_layer_is_not_taken_where_it_starves_another() -> None:
+    """Nearly as wide as the layer that decides, another spreads where that one does not."""
+    rng = np.random.default_rng(5)
+    strata = np.repeat(["a", "b"], 100)
+    spread = np.where(strata == "a", 4.0, 0.1)
+    pilot = 5 + np.stack([rng.normal(size=200) * spread, rng.normal(size=200) * spread[::-1]], 1)
+    found = stratified_plan(pilot, strata, 100)
+    assert found == {"a": 50, "b": 50}
+    assert worst_error(pilot, strata, found) < 0.5 * worst_error(pilot, strata, {"a": 97, "b": 3})
+
+
+@given(st.integers(0, 10_000))
+def test_no_plan_is_worse_than_even_shares(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    strata = np.repeat(["a", "b", "c"], 20)
+    scales = rng.gamma(1.0, 2.0, size=(3, 4)).repeat(20, axis=0)
+    pilot = 3 + scales * rng.normal(size=(60, 4))
+    found = stratified_plan(pilot, strata, 60)
+    even = {"a": 20, "b": 20, "c": 20}
+    assert worst_error(pilot, strata, found) <= worst_error(pilot, strata, even) * (1 + 1e-9)

@@ -10,7 +10,7 @@ from distill.importance.gradients.true_fisher import gauss_newton_probe, true_fi
 from distill.importance.requests import PackedRequest
 from recommender.backends.packed import pack, packs
 from storage.errors import BadSetting
-from tests.distill.importance.test_fisher import (
+from tests.distill.importance.llamas import (
     CANDIDATES,
     PREFIX,
     block_squares,
