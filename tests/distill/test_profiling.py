@@ -204,6 +204,7 @@ def test_a_key_knows_all_that_decides_the_value() -> None:
         key_of(asked, one_pass, replace(request, target=0)),
         key_of(asked, one_pass, replace(request, owners=(0, 1))),
         key_of(asked, one_pass, PackedRequest((pack([1, 2, 3], [[4, 5], [7]]),), 1)),
+        key_of(asked, one_pass, PackedRequest((pack([1, 9, 3], [[4, 5], [6]]),), 1)),
     ]
     assert len({key, *others}) == len(others) + 1
     # The same tokens cut otherwise into prefix and candidates are another request.
