@@ -25,6 +25,7 @@ from tui.cli import (
     models,
     recommend,
     runs,
+    tui,
 )
 from tui.text import plain
 
@@ -50,6 +51,7 @@ app.command("recommend")(recommend.recommend)
 app.command("evaluate")(evaluate.evaluate)
 app.add_typer(runs.app, name="runs")
 app.command("doctor")(doctor.doctor)
+app.command("tui")(tui.tui)
 app.command("demo")(demo.demo)
 
 

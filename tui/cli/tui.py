@@ -1,0 +1,46 @@
+"""`recsys tui`: teacher and student live, side by side."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from storage.errors import BadSetting
+from tui.cli import options
+from tui.cli.render import say
+
+
+def tui(
+    category: Annotated[
+        str | None,
+        typer.Option("--category", "-c", metavar="NAME", help="To begin with, see `data list`."),
+    ] = None,
+    teacher: options.Teacher = None,
+    teacher_mode: options.TeacherMode = None,
+    host: options.Hosts = None,
+    num_ctx: options.NumCtx = None,
+    device: options.Device = None,
+    db: options.Db = None,
+) -> None:
+    """Show teacher and student live, side by side; distil, measure and look at layers."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise BadSetting(
+            "recsys tui needs a terminal", next_step="recsys recommend --compare --user …"
+        )
+    found = options.settings(
+        teacher=teacher,
+        teacher_mode=teacher_mode,
+        hosts=tuple(host) if host else None,
+        num_ctx=num_ctx,
+        device=device,
+        db=db,
+    )
+    # Imported here: `recsys --help` must load no Textual.
+    from tui.app import RecsysApp
+
+    app = RecsysApp(found, category=category)
+    app.run()
+    for line in app.last_words:
+        say(line)

@@ -1,0 +1,18 @@
+"""The Compare screen."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.widgets import Static
+
+from tui.screens.room import Room
+
+
+class Compare(Room):
+    """To be written."""
+
+    TITLE = "Compare"
+
+    def body(self) -> ComposeResult:
+        """Make what is between head and foot."""
+        yield Static("", markup=False)

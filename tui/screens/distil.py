@@ -1,0 +1,18 @@
+"""The Distil screen."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.widgets import Static
+
+from tui.screens.room import Room
+
+
+class Distil(Room):
+    """To be written."""
+
+    TITLE = "Distil"
+
+    def body(self) -> ComposeResult:
+        """Make what is between head and foot."""
+        yield Static("", markup=False)

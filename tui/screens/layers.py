@@ -1,0 +1,18 @@
+"""The Layers screen."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.widgets import Static
+
+from tui.screens.room import Room
+
+
+class Layers(Room):
+    """To be written."""
+
+    TITLE = "Layers"
+
+    def body(self) -> ComposeResult:
+        """Make what is between head and foot."""
+        yield Static("", markup=False)
