@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, cast
 
 from recommender.baselines import ItemKNN, Popularity
 from recommender.evaluation import EvaluationFinished, evaluate_steps
 from recommender.events import Event, Notice
+from recommender.protocol import Protocol as Protocol
+from recommender.protocol import SplitKind as SplitKind
 from recommender.ranking import CatalogueRanker
 from recommender.sequential.student import StudentRanker
 from recommender.splits import TRAIN, Split, leave_last_out, positives, temporal_split
@@ -24,22 +26,7 @@ from storage.store import Store
 if TYPE_CHECKING:
     from recommender.config import Settings
 
-SplitKind = Literal["temporal", "leave-last-out"]
-
 MEASURABLE = ("student", "student:RUN", "popularity", "item-knn")
-
-
-@dataclass(frozen=True, slots=True)
-class Protocol:
-    """How rankers are measured."""
-
-    part: Literal["valid", "test"] = "test"
-    split: SplitKind = "temporal"
-    min_rating: float | None = None
-    """Interactions rated lower are no positives; None keeps all."""
-    max_people: int = 0
-    """0 means all."""
-    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,10 +21,12 @@ from storage.errors import BadData
 from storage.records import Category, ImportData, ItemRow
 from storage.tables import (
     categories,
+    feedback,
     interactions,
     items,
     label_requests,
     layer_profiles,
+    moments,
     reviews,
     runs,
     unconditional_scores,
@@ -87,6 +89,8 @@ def drop_category(connection: Connection, category_id: int) -> None:
         unconditional_scores,
         layer_profiles,
         runs,
+        feedback,
+        moments,
     ):
         connection.execute(delete(table).where(table.c.category_id == category_id))
     connection.execute(delete(categories).where(categories.c.id == category_id))

@@ -10,8 +10,10 @@ from pathlib import Path
 from types import TracebackType
 
 from storage.artifacts import Artifacts
+from storage.browsing import Browsing
 from storage.catalogue import Catalogue
 from storage.database import BUSY_SECONDS, Database
+from storage.feedback import Opinions
 from storage.labels import Labels
 from storage.layer_values import Layers
 from storage.migrations import HEAD
@@ -34,6 +36,8 @@ class Store:
         self.database = database
         self.artifacts = artifacts
         self.catalogue = Catalogue(database)
+        self.browsing = Browsing(database)
+        self.feedback = Opinions(database)
         self.labels = Labels(database)
         self.layers = Layers(database)
         self.noise = NoiseFloors(database)

@@ -286,3 +286,23 @@ measurements = Table(
     Column("artifact", String, nullable=False, server_default=""),
     PrimaryKeyConstraint("run", "scope", "metric"),
 )
+
+feedback = Table(
+    "feedback",
+    metadata,
+    _category(),
+    Column("user_id", _id(), nullable=False),
+    Column("item_number", Integer, nullable=False),
+    Column("value", SmallInteger, nullable=False),
+    Column("said_at", String, nullable=False),
+    PrimaryKeyConstraint("category_id", "user_id", "item_number"),
+)
+
+# Where a log is cut in time. Worked out from all its rows, so kept: the key names the data.
+moments = Table(
+    "moments",
+    metadata,
+    Column("key", String, primary_key=True),
+    _category(index=True),
+    Column("time", BigInteger),
+)

@@ -70,6 +70,12 @@ LIVE = pytest.StashKey[str]()
 """The Ollama server of the developer's environment; only `-m ollama` speaks to it."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--snapshot-update", action="store_true", help="keep the screens as they are drawn now"
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Set the session up, before anything of ours is imported by a test."""
     outside = resolve().settings

@@ -6,7 +6,7 @@ number to KNOWN. A test compares both, and migrates a database with rows in it.
 
 from __future__ import annotations
 
-KNOWN = ("0001", "0002", "0003", "0004")
+KNOWN = ("0001", "0002", "0003", "0004", "0005")
 """Revisions in order. Kept here too, so that an open that has nothing to do skips Alembic."""
 
 HEAD = KNOWN[-1]

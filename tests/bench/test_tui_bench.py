@@ -1,0 +1,55 @@
+"""How soon the app is painted over a big shop, and how soon its people are there."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+from tests.bench.test_store_bench import PROGRAM
+
+ROWS = 10_000_000
+"""One million people; the catalogue is cut to 100,000 items by the program's own arithmetic."""
+
+
+def seconds_until(home: Path, *words: bytes) -> list[float]:
+    """Start the app in a terminal and return when each of the words was first drawn."""
+    near, far = pty.openpty()
+    environment = os.environ | {"RECSYS_HOME": str(home), "TERM": "xterm-256color"}
+    environment |= {"LINES": "30", "COLUMNS": "100"}
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tui.cli", "tui"],
+        stdin=far, stdout=far, stderr=subprocess.DEVNULL, env=environment, close_fds=True,
+    )  # fmt: skip
+    os.close(far)
+    drawn, found = b"", dict.fromkeys(words, 0.0)
+    try:
+        while not all(found.values()) and time.perf_counter() - started < 60:
+            if select.select([near], [], [], 0.05)[0]:
+                drawn += os.read(near, 1 << 16)
+                now = time.perf_counter() - started
+                found |= {w: now for w in words if not found[w] and w in drawn}
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(10)
+        os.close(near)
+    assert all(found.values()), found
+    return [found[word] for word in words]
+
+
+@pytest.mark.bench
+def test_a_shop_of_a_million_people(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", PROGRAM, str(tmp_path), str(ROWS)], check=True)
+    rounds = [seconds_until(tmp_path, b"Compare", b"A000") for _ in range(5)]
+    painted, people = (median(column) for column in zip(*rounds, strict=True))
+    print(f"first paint after {painted:.2f} s, people after {people:.2f} s")
+    assert painted < 1.0
