@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from difflib import get_close_matches
+from typing import Any, Literal, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 from distill.training import TrainConfig
 from recommender.candidates import Mix
@@ -95,6 +99,29 @@ class DistilConfig:
     """Its seed is replaced by `seed`."""
     loss: LossConfig = field(default_factory=LossConfig)
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, object]) -> DistilConfig:
+        """Make a configuration of plain values, as `as_dict` returns them.
+
+        Raises:
+            BadSetting: a field there is not, with the nearest, or a value that does not fit.
+
+        >>> DistilConfig.from_dict({"category": "Books", "teacher": {"requests": 8}}).seed
+        0
+        >>> DistilConfig.from_dict({"category": "Books", "lost": {}})
+        Traceback (most recent call last):
+        ...
+        storage.errors.BadSetting: no field 'lost' in a distillation; did you mean 'loss'?
+        """
+        _refuse_unknown(cls, values, "")
+        try:
+            made: DistilConfig = TypeAdapter(cls).validate_python(dict(values))
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"])
+            raise BadSetting(f"{place} = {first['input']!r}: {first['msg']}") from error
+        return made
+
     def as_dict(self) -> dict[str, object]:
         """Return it as plain values, as they come back from where a run is stored.
 
@@ -127,6 +154,19 @@ class DistilConfig:
         0.0
         """
         return replace(self, loss=replace(self.loss, **changes))
+
+
+def _refuse_unknown(record: Any, values: Mapping[str, object], where: str) -> None:
+    """Refuse a field that a record does not have, in it or in the records it holds."""
+    types = get_type_hints(record)
+    known = [one.name for one in fields(record)]
+    for name, value in values.items():
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f": {', '.join(known)}"
+            raise BadSetting(f"no field {where + name!r} in a distillation{hint}")
+        if is_dataclass(types[name]) and isinstance(value, Mapping):
+            _refuse_unknown(types[name], value, f"{where}{name}.")
 
 
 def check(config: DistilConfig) -> None:

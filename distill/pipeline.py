@@ -15,6 +15,7 @@ from distill.consulting import Consulted, consult
 from distill.ground import Ground
 from distill.register import Entry, register, report
 from distill.teaching import distillation, observed_events
+from distill.training import LayersWeighed
 from recommender.config import Settings, resolve
 from recommender.embeddings import TextEncoder
 from recommender.evaluation import Evaluation, EvaluationFinished, evaluate_steps
@@ -82,6 +83,10 @@ def run(
     said.close()
     observed = observed_events(said.ground)
     lesson = distillation(said.taught, config, observed=observed)
+    if lesson.layer_weights is not None:
+        yield LayersWeighed(
+            0, tuple(float(w) for w in lesson.layer_weights), config.loss.layer_weights
+        )
     undistilled = yield from train_arm(store, said.ground, Arm(UNDISTILLED, config, None))
     distilled = yield from train_arm(store, said.ground, Arm(DISTILLED, config, lesson))
     yield from conclude(store, config, said, undistilled, distilled)

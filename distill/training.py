@@ -87,6 +87,17 @@ class Evaluated(Event):
     """Mean over the epoch's steps."""
 
 
+@dataclass(frozen=True, slots=True)
+class LayersWeighed(Event):
+    """How much each matched layer counts from a step on."""
+
+    step: int
+    weights: tuple[float, ...]
+    """First block first; their sum is their number."""
+    by: str
+    """What they were made from: 'fisher', 'uniform' …"""
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Trained(Event):
     """The result: the weights of the best epoch, or of the last without validation."""

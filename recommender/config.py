@@ -104,6 +104,23 @@ class Settings(BaseModel):
         """The folder of `recsys.toml`, where the user's own modules are; None without a file."""
         return self._folder
 
+    def carried(self) -> dict[str, object]:
+        """Return everything as plain values, for a process that is to resolve nothing itself.
+
+        >>> here = Settings(data_dir=Path("shop"), seed=3)
+        >>> Settings.received(here.carried()) == here
+        True
+        """
+        folder = None if self._folder is None else str(self._folder)
+        return {"settings": self.model_dump(mode="json"), "folder": folder}
+
+    @classmethod
+    def received(cls, carried: Mapping[str, Any]) -> Settings:
+        """Make settings of what `carried` returned, in another process."""
+        made = cls(**carried["settings"])
+        made._folder = None if carried["folder"] is None else Path(carried["folder"])
+        return made
+
     @property
     def artifacts(self) -> Path:
         """The directory of content-addressed artifacts."""

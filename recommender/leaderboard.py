@@ -18,9 +18,9 @@ from recommender.protocol import Protocol as Protocol
 from recommender.protocol import SplitKind as SplitKind
 from recommender.ranking import CatalogueRanker
 from recommender.sequential.student import StudentRanker
-from recommender.splits import TRAIN, Split, leave_last_out, positives, temporal_split
+from recommender.splits import Split, positives, split_as
 from storage.errors import BadData, BadSetting
-from storage.records import Category, Log, Measurement, Run
+from storage.records import Category, Measurement, Run
 from storage.store import Store
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def measure_rankers(
     """
     chosen = store.catalogue.category(category)
     log = positives(store.catalogue.log(chosen.id), protocol.min_rating)
-    split = temporal_split(log) if protocol.split == "temporal" else leave_last_out(log)
+    split = split_as(log, protocol.split)
     rows: list[tuple[str, tuple[Measurement, ...]]] = []
     for name in by:
         ranker = open_measurable(store, chosen, split, name, protocol, settings)
@@ -125,18 +125,11 @@ def _open_own(
     from recommender.own import Shop, open_ranker, refuse_lacking
 
     titles = store.catalogue.item_titles(category.id)
-    made = open_ranker(name, settings, Shop(category, titles, _train_log(split)))
+    made = open_ranker(name, settings, Shop(category, titles, split.train_log()))
     lacking = [] if callable(getattr(made, "score", None)) else ["score()"]
     lacking += [] if isinstance(getattr(made, "items", None), int) else ["items"]
     refuse_lacking(settings.rankers[name], "ranker", lacking)
     return cast("CatalogueRanker", made)
-
-
-def _train_log(split: Split) -> Log:
-    log, train = split.log, split.part == TRAIN
-    columns = (log.user, log.item, log.time, log.rating, log.part)
-    user, item, time, rating, part = (column[train] for column in columns)
-    return Log(user, item, time, rating, part, log.people, log.items)
 
 
 def _best_measurable(store: Store, category: Category) -> Run:

@@ -88,6 +88,17 @@ class Split:
         np.cumsum(lengths, out=offsets[1:])
         return self.log.item[train], offsets
 
+    def train_log(self) -> Log:
+        """Return the log as it was before the first row of validation.
+
+        >>> leave_last_out(tiny_log()).train_log().item.tolist()
+        [0, 1, 2, 2]
+        """
+        log, train = self.log, self.part == TRAIN
+        columns = (log.user, log.item, log.time, log.rating, log.part)
+        user, item, time, rating, part = (column[train] for column in columns)
+        return Log(user, item, time, rating, part, log.people, log.items)
+
     @property
     def excluded_repeats(self) -> dict[Part, int]:
         """How many rows of each part repeat an item of the same person's past."""
@@ -188,6 +199,15 @@ def leave_last_out(log: Log) -> Split:
     part[last] = TEST
     part[last - 1] = VALID
     return _split(log, part, "leave-last-out")
+
+
+def split_as(log: Log, kind: Kind) -> Split:
+    """Split by the kind's name.
+
+    >>> split_as(tiny_log(), "leave-last-out").kind
+    'leave-last-out'
+    """
+    return temporal_split(log) if kind == "temporal" else leave_last_out(log)
 
 
 def positives(log: Log, min_rating: float | None) -> Log:

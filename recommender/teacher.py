@@ -6,8 +6,9 @@ answers become evidence, and evidence, by the way of scoring that was chosen, a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,15 +17,17 @@ from recommender.asking.answering import IN_ORDERS, Texts, address, answer, soft
 from recommender.asking.grounding import Grounder
 from recommender.asking.orders import judge_orders, merged
 from recommender.asking.requests import OPEN, Question
-from recommender.asking.tournament import times_asked, tournament
-from recommender.backends import Backend
+from recommender.asking.tournament import meetings, times_asked
+from recommender.backends import Backend, Scores
 from recommender.backends.embedding import mean_cosines
 from recommender.candidates import retrieve
+from recommender.events import Event
 from recommender.ranking import CatalogueRanker, Ranking
 from recommender.scoring import Evidence, Scoring, combine
 from storage.records import FloatArray, IntArray
 
 Array = npt.NDArray[np.float64]
+T = TypeVar("T")
 
 GROUP = 10
 """How many candidates are lettered at once."""
@@ -52,6 +55,41 @@ def similarity(
     return mean_cosines(vectors[list(history)[-length:]], offered)
 
 
+@dataclass(frozen=True, slots=True)
+class Asked(Event):
+    """One more request of a ranking was answered."""
+
+    done: int
+    total: int
+    """Requests of the whole ranking; fewer are asked where a group is small."""
+    tokens: int
+    """Read and written so far, by a server's count; in this process those that were scored."""
+    seconds: float
+    """That the model took so far."""
+
+    def after(self, answered: Scores) -> Asked:
+        """Return how far it is when one more is answered.
+
+        >>> Asked(1, 4, 10, 0.5).after(Scores((-1.0,), (3,), 0.25))
+        Asked(done=2, total=4, tokens=13, seconds=0.75)
+        """
+        counts = [answered.details.get(name) for name in ("prompt_tokens", "made_tokens")]
+        tokens = sum(count for count in counts if isinstance(count, int)) or sum(answered.tokens)
+        return Asked(
+            self.done + 1, self.total, self.tokens + tokens, self.seconds + answered.seconds
+        )
+
+
+def _last(steps: Generator[object, None, T]) -> T:
+    """Run a generator to its end and return what it returns."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            found: T = stop.value
+            return found
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class _Group:
     """What was said of the candidates of one question."""
@@ -60,6 +98,9 @@ class _Group:
     status: str
     spread: float
     """Standard deviation of the model's own numbers, nats for letters."""
+    tokens: int
+    """Of everything asked so far, this group included."""
+    seconds: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +125,15 @@ class TeacherRanker:
         self, history: IntArray, *, candidates: IntArray | None = None, n: int = 10
     ) -> Ranking:
         """Return the best n of the candidates, of what `sources` offer where none are given."""
+        return _last(self.steps(history, candidates=candidates, n=n))
+
+    def steps(
+        self, history: IntArray, *, candidates: IntArray | None = None, n: int = 10
+    ) -> Generator[Asked, None, Ranking]:
+        """Rank, and say after each request to the model how far it is.
+
+        Closing the generator ends it before the next request. What it returns is the ranking.
+        """
         past = {int(i) for i in history}
         pool = retrieve(self.sources, history, self.offered) if candidates is None else candidates
         items = [i for i in dict.fromkeys(int(i) for i in pool) if i not in past]
@@ -91,7 +141,7 @@ class TeacherRanker:
             return Ranking((), (), self.name)
         before = [int(i) for i in history]
         groups: list[_Group] = []
-        scores = self._scores(before, items, groups)
+        scores = yield from self._scores(before, items, groups)
         best = sorted(range(len(items)), key=lambda c: (-scores[c], items[c]))[:n]
         return Ranking(
             tuple(items[c] for c in best),
@@ -106,26 +156,39 @@ class TeacherRanker:
 
         A model that declines, or only repeats the order it is shown, scores all the same.
         """
-        return self._scores(history, items, [])
+        return _last(self._scores(history, items, []))
 
-    def _scores(self, history: Sequence[int], items: Sequence[int], groups: list[_Group]) -> Array:
+    def _scores(
+        self, history: Sequence[int], items: Sequence[int], groups: list[_Group]
+    ) -> Generator[Asked, None, Array]:
         """Score, and put down each group that was asked about."""
-
-        def judge(group: Sequence[int]) -> Array:
-            groups.append(self._score_group(history, [items[entrant] for entrant in group]))
-            return groups[-1].scores
-
-        if self.scoring.method in IN_ORDERS:
-            return tournament(len(items), judge, size=GROUP)
-        return judge(range(len(items)))
+        lettered = self.scoring.method in IN_ORDERS
+        size = GROUP if lettered else max(len(items), 2)
+        turns = min(self.scoring.orders, size) if lettered else 1
+        turns += self._takes_off()
+        total = times_asked(len(items), size=size) * turns
+        meeting = meetings(len(items), size=size)
+        group, asked = next(meeting), Asked(0, total, 0, 0.0)
+        while True:
+            judged = self._score_group(history, [items[entrant] for entrant in group], asked)
+            groups.append((yield from judged))
+            done = len(groups) * turns
+            asked = Asked(done, total, groups[-1].tokens, groups[-1].seconds)
+            try:
+                group = meeting.send(groups[-1].scores)
+            except StopIteration as stop:
+                scores: Array = stop.value
+                return scores
 
     def close(self) -> None:
         """Let go of the backend's connections."""
         self.backend.close()
 
-    def _score_group(self, history: Sequence[int], items: Sequence[int]) -> _Group:
+    def _score_group(
+        self, history: Sequence[int], items: Sequence[int], before: Asked
+    ) -> Generator[Asked, None, _Group]:
         method = self.scoring.method
-        asked = address(
+        requests = address(
             [Question(0, OPEN, tuple(history), tuple(items), OPEN)],
             self.texts,
             category_id=0,
@@ -134,25 +197,34 @@ class TeacherRanker:
             method=method,
             orders=self.scoring.orders,
         )
-        said = [
-            soft_label(r, answer(self.backend, r, self.texts, grounder=self.grounder))
-            for r in asked
-        ]
+        said, now = [], before
+        for request in requests:
+            one = answer(self.backend, request, self.texts, grounder=self.grounder)
+            said.append(soft_label(request, one))
+            now = now.after(one)
+            yield now
         judged = judge_orders(
-            [(r.shift, a.status, a.scores) for r, a in zip(asked, said, strict=True)]
+            [(r.shift, a.status, a.scores) for r, a in zip(requests, said, strict=True)]
         )
         if judged.status != "ok":
-            return _Group(np.zeros(len(items)), judged.status, 0.0)
+            return _Group(np.zeros(len(items)), judged.status, 0.0, now.tokens, now.seconds)
         prior = self.scoring.prior if len(self.scoring.prior) == len(items) else None
         value = merged(judged.answers, judged.turns, prior if method == "letters" else None)
-        off = self.scoring.way.startswith(("half", "minus"))
+        alone = self._unconditional(items) if self._takes_off() else None
+        if alone is not None:
+            now = replace(now, done=now.done + 1)
+            yield now
         evidence = Evidence(
             target=OPEN,
-            unconditional=self._unconditional(items) if off else None,
+            unconditional=alone,
             cosine=similarity(self.vectors, history, items, self.texts.history_length),
         )
         scores = combine(self.scoring.way, evidence.with_(method, value))
-        return _Group(scores, "ok", float(np.std(value)))
+        return _Group(scores, "ok", float(np.std(value)), now.tokens, now.seconds)
+
+    def _takes_off(self) -> bool:
+        """Say whether what a title is worth without any history is taken off."""
+        return self.scoring.way.startswith(("half", "minus"))
 
     def _unconditional(self, items: Sequence[int]) -> Array:
         missing = [item for item in items if item not in self._alone]

@@ -7,7 +7,7 @@ that left in the same round the one placed higher in its group stands higher.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -36,10 +36,32 @@ def tournament(entrants: int, judge: Judge, *, size: int) -> Array:
     >>> tournament(4, lambda group: [float(e) for e in group], size=2).argsort()[::-1].tolist()
     [3, 2, 1, 0]
     """
+    groups = meetings(entrants, size=size)
+    group = next(groups)
+    while True:
+        try:
+            group = groups.send(np.asarray(judge(group), dtype=np.float64))
+        except StopIteration as stop:
+            scores: Array = stop.value
+            return scores
+
+
+def meetings(entrants: int, *, size: int) -> Generator[Sequence[int], Array, Array]:
+    """Yield the groups of a tournament one by one; each wants its scores sent back.
+
+    What it returns is what `tournament` does, for whoever must do something between groups.
+
+    Raises:
+        ValueError: a size below 2.
+
+    >>> groups = meetings(2, size=2)
+    >>> list(next(groups))
+    [0, 1]
+    """
     if size < 2:
         raise ValueError(f"groups of {size} decide nothing")
     if entrants <= size:
-        return np.asarray(judge(range(entrants)), dtype=np.float64)
+        return (yield range(entrants))
     scores = np.zeros(entrants)
     alive, reached = list(range(entrants)), 0
     while True:
@@ -47,7 +69,7 @@ def tournament(entrants: int, judge: Judge, *, size: int) -> Array:
         on = []
         for first in range(groups):
             group = alive[first::groups]
-            order = np.argsort(-np.asarray(judge(group), dtype=np.float64), kind="stable")
+            order = np.argsort(-(yield group), kind="stable")
             for place, entrant in enumerate(order):
                 scores[group[entrant]] = reached + 1 - (place + 1) / (len(group) + 1)
             on += [group[entrant] for entrant in order[: -(-len(group) // 2)]]
