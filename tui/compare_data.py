@@ -1,0 +1,112 @@
+"""What the Compare screen asks the Store, each as one question for a thread.
+
+Apart from the screen because here, in a thread, things may be loaded that take a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from distill.jobs.records import JobSpec, Kind
+
+if TYPE_CHECKING:
+    from recommender.config import Settings
+    from recommender.people import Person
+    from recommender.protocol import Protocol
+    from storage.feedback import Value
+    from storage.records import Category
+    from storage.store import Store
+
+Who = Callable[["Store"], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A person, and what is known besides."""
+
+    person: Person
+    protocol: Protocol
+    opinions: dict[int, int]
+
+
+def looking(
+    category: Category, who: str | Who, protocol: Protocol | None
+) -> Callable[[Store], Found]:
+    """Return the question for a person; the protocol is worked out where it is not known."""
+
+    def look(store: Store) -> Found:
+        # Imported here, in a thread: it loads the database.
+        from recommender.people import person, protocol_of
+
+        how = protocol or protocol_of(store, category)
+        user = who if isinstance(who, str) else who(store)
+        opinions = store.feedback.of(category.id, user)
+        return Found(person(store, category, user, how), how, opinions)
+
+    return look
+
+
+def saying(
+    category: Category, user: str, item: int, value: int
+) -> Callable[[Store], dict[int, int]]:
+    """Return the question that keeps an opinion, 0 for none, and gives all of the person's."""
+
+    def say(store: Store) -> dict[int, int]:
+        if value:
+            store.feedback.set(category.id, user, item, cast("Value", value))
+        else:
+            store.feedback.clear(category.id, user, item)
+        return store.feedback.of(category.id, user)
+
+    return say
+
+
+def rankers(category: Category, settings: Settings) -> Callable[[Store], list[tuple[str, str]]]:
+    """Return the question for everything that a column can be, with what it is."""
+
+    def look(store: Store) -> list[tuple[str, str]]:
+        # Imported here, in a thread: it is needed when somebody asks.
+        from recommender.models import known_models
+
+        found = [
+            ("student", "the best on validation"),
+            ("teacher", settings.teacher),
+            ("popularity", "what everybody has"),
+            ("item-knn", "what goes together"),
+        ]
+        found += [(name, place) for name, place in settings.rankers.items()]
+        models = [m for m in known_models(settings.models) if m.present is not False]
+        found += [(f"teacher:{m.name}", m.about) for m in models]
+        found += [(f"teacher:{name}", place) for name, place in settings.backends.items()]
+        runs = [run for run in store.runs.list(category.id) if run.kind == "student"]
+        found += [(f"student:{run.id}", run.name) for run in reversed(runs) if run.artifact]
+        return found
+
+    return look
+
+
+def bringing(kind: str) -> JobSpec:
+    """Return the job that brings data.
+
+    >>> bringing("sample").title
+    'bring data: sample'
+    """
+    return JobSpec(cast("Kind", kind), title=f"bring data: {kind}")
+
+
+async def keep(path: Path, text: str) -> None:
+    """Write a file in a thread, its folder made.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+
+    def write() -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+    await asyncio.to_thread(write)
