@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from recommender.protocol import Protocol
 from storage.browsing import PastEvent
 from storage.errors import BadData
@@ -64,10 +66,13 @@ def person(store: Store, category: Category, user: str, protocol: Protocol) -> P
     """Return a person by id, with their last event held out where nobody was trained on it.
 
     It is held out if it is a request of the test part: in that part of the split, with an
-    earlier event, and of an item the person did not have.
+    earlier event, and of an item the person did not have, not even one they rated low, since
+    what somebody had is never ranked for them.
 
     Raises:
         UnknownName: nobody has that id.
+        BadData: the protocol splits in time, and there are rows without one.
+        StoreUnavailable: somebody else writes.
     """
     number = store.catalogue.user_number(category.id, user)
     events = tuple(store.browsing.timeline(category.id, number))
@@ -82,11 +87,13 @@ def _why_not(
     if not events:
         return "there is no event"
     last, low = events[-1], protocol.min_rating
-    if low is not None and (last.rating is None or last.rating < low):
+    liked = [event for event in events if _counts(event, low)]
+    if low is not None and not _counts(last, low):
         return f"the last event is rated below {low:g}"
-    liked = [e for e in events if low is None or (e.rating is not None and e.rating >= low)]
-    if len(liked) < 2:
+    if len(events) < 2:
         return "it is the only event"
+    if len(liked) < 2:
+        return f"no other event is rated {low:g} or more"
     if any(event.item.number == last.item.number for event in events[:-1]):
         return "the person had the last item before"
     if protocol.split == "leave-last-out":
@@ -97,3 +104,11 @@ def _why_not(
     if cut is None or last.time == NO_TIME:
         raise BadData(f"{category.name!r} has rows without a time: it has no temporal split")
     return "" if last.time >= cut else "the last event is in what students were trained on"
+
+
+def _counts(event: PastEvent, low: float | None) -> bool:
+    """Say whether `recommender.splits.positives` keeps an event."""
+    if low is None:
+        return True
+    # Ratings are kept in single precision: 4.1 is not what it is as a double.
+    return event.rating is not None and event.rating >= float(np.float32(low))

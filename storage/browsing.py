@@ -9,12 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, and_, case, func, insert, or_, select
+import numpy as np
+from sqlalchemy import Connection, Row, and_, case, func, insert, or_, select
 
 from storage.database import Database
 from storage.errors import UnknownName
+from storage.lookup import rows_by_number
 from storage.records import NO_PART, NO_TIME, Category, Item
-from storage.tables import interactions, items, moments, users
+from storage.tables import categories, interactions, items, moments, storable, users
+
+_LONGEST = 1000
+"""Characters of a text that are searched for: SQLite refuses patterns of 50,000 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,32 +83,27 @@ class Browsing:
     def find_items(self, category_id: int, text: str, limit: int = 20) -> list[Item]:
         """Return items whose title holds a text or whose id begins with it, likest first.
 
-        Upper and lower case are one, in ASCII. First come titles and ids that begin with the
-        text, then titles with a word that does, then the others; shorter titles first.
+        Upper and lower case are one. First come titles and ids that begin with the text, then
+        titles with a word that does, then the others; shorter titles first.
         """
-        wanted = text.strip()
-        if not wanted:
+        wanted = text.strip()[:_LONGEST]
+        if not wanted or not storable(wanted):
             return []
-        pattern = wanted.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-
-        def like(column: Any, shape: str) -> Any:
-            return column.ilike(shape.format(pattern), escape="\\")
-
         title, item_id = items.c.title, items.c.item_id
-        place = case(
-            (or_(like(title, "{}%"), like(item_id, "{}%")), 0), (like(title, "% {}%"), 1), else_=2
-        )
+        begins = or_(_like(title, wanted, "{}%"), _like(item_id, wanted, "{}%"))
+        place = case((begins, 0), (_like(title, wanted, "% {}%"), 1), else_=2)
         query = (
-            select(items)
+            select(items.c.number)  # texts are long: only those of the first are read
             .where(
                 items.c.category_id == category_id,
-                or_(like(title, "%{}%"), like(item_id, "{}%")),
+                or_(_like(title, wanted, "%{}%"), _like(item_id, wanted, "{}%")),
             )
             .order_by(place, func.length(title), items.c.number)
             .limit(limit)
         )
         with self._database.reading() as connection:
-            return [_item(row) for row in connection.execute(query)]
+            first = connection.execute(query).scalars().all()
+            return [_item(row) for row in rows_by_number(connection, items, category_id, first)]
 
     def moment(
         self, category: Category, share: float, min_rating: float | None = None
@@ -111,12 +111,16 @@ class Browsing:
         """Return the time below which a share of all rows lies; None where some have no time.
 
         It is times[int(len(times) · share)] of the sorted times, as `recommender.splits` cuts.
-        Sorting millions of rows takes seconds, so what came of it is kept, for this very data.
+        Sorting millions of rows takes seconds, so what came of it is kept, for this very data;
+        it is done in the database, where other threads need not wait for it.
 
         Args:
             category: whose rows.
             share: in [0, 1).
             min_rating: rows rated lower, or not at all, are left out; None keeps all.
+
+        Raises:
+            StoreUnavailable: somebody else writes.
         """
         key = f"{category.id}/{category.digest}/{share!r}/{min_rating!r}"
         with self._database.reading() as connection:
@@ -126,7 +130,7 @@ class Browsing:
         found = self._work_out(category.id, share, min_rating)
         with self._database.writing() as connection:
             there = connection.execute(select(moments.c.key).where(moments.c.key == key)).first()
-            if there is None:
+            if there is None and _is_still(connection, category):
                 kept = {"key": key, "category_id": category.id, "time": found}
                 connection.execute(insert(moments), kept)
         return found
@@ -135,15 +139,42 @@ class Browsing:
         log = interactions
         mine = log.c.category_id == category_id
         if min_rating is not None:
-            mine = and_(mine, log.c.rating >= min_rating)
+            # Ratings are kept in single precision: 4.1 is not what it is as a double.
+            mine = and_(mine, log.c.rating >= float(np.float32(min_rating)))
         with self._database.reading() as connection:
             counts = select(func.count(), func.count(log.c.time)).where(mine)
             rows, timed = connection.execute(counts).one()
             if not rows or timed < rows:
                 return None
-            query = select(log.c.time).where(mine).order_by(log.c.time)
-            found = connection.execute(query.offset(int(rows * share)).limit(1)).scalar_one()
-        return int(found)
+            below = int(rows * share)
+            above = rows - 1 - below
+            # Counted from the nearer end: what is passed over is held sorted meanwhile.
+            from_above = above < below
+            query = select(log.c.time).where(mine).limit(1).offset(min(above, below))
+            order = log.c.time.desc() if from_above else log.c.time
+            return int(connection.execute(query.order_by(order)).scalar_one())
+
+
+def _is_still(connection: Connection, category: Category) -> bool:
+    """Say whether nobody imported or dropped the category since it was looked up."""
+    query = select(categories.c.digest).where(categories.c.id == category.id)
+    return connection.execute(query).scalar() == category.digest
+
+
+def _like(column: Any, text: str, shape: str) -> Any:
+    """Return the condition that a column reads like a text set into a shape.
+
+    SQLite takes upper and lower case as one in ASCII only, so that other letters are looked
+    for as a title may spell them.
+    """
+    spelled = (text, text.lower(), text.upper(), text.title())
+    alike = {one.encode().lower(): one for one in spelled}  # bytes are lowered in ASCII only
+    return or_(*(_pattern(column, one, shape) for one in alike.values()))
+
+
+def _pattern(column: Any, text: str, shape: str) -> Any:
+    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return column.ilike(shape.format(escaped), escape="\\")
 
 
 def _past(row: Row[Any]) -> PastEvent:

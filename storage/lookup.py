@@ -14,7 +14,7 @@ from sqlalchemy import Column, Connection, Row, Table, select
 
 from storage.errors import UnknownName
 from storage.records import Category
-from storage.tables import categories, items, users
+from storage.tables import categories, items, storable, users
 
 _AT_ONCE = 500
 """Numbers or ids in one statement: every database takes as many parameters."""
@@ -41,6 +41,8 @@ def category_by_id(connection: Connection, category_id: int) -> Category:
 
 def number_of(connection: Connection, what: str, category_id: int, wanted: str) -> int | None:
     """Return the number of a 'user' or 'item' by id, None where there is none."""
+    if not storable(wanted):
+        return None
     column = _IDS[what]
     query = select(column.table.c.number).where(
         column.table.c.category_id == category_id, column == wanted
@@ -109,6 +111,8 @@ def beginning(
     connection: Connection, what: str, category_id: int, prefix: str, limit: int
 ) -> list[str]:
     """Return the first ids that begin with a text, in order: a range of the index."""
+    if not storable(prefix):
+        return []
     column = _IDS[what]
     query = (
         select(column)

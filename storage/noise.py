@@ -42,6 +42,13 @@ class NoiseFloors:
         with self._database.writing() as connection:
             insert_missing(connection, noise_floors, [row])
 
+    def newest(self) -> dict[str, NoiseFloor]:
+        """Return the last measurement of every teacher, whatever its settings, by its key."""
+        query = select(noise_floors).order_by(noise_floors.c.measured_at)
+        with self._database.reading() as connection:
+            rows = connection.execute(query).all()
+        return {row.teacher: NoiseFloor(**row._mapping) for row in rows}
+
     def latest(self, teacher: str, options: str) -> NoiseFloor | None:
         """Return the last measurement of a teacher with these settings, None without one."""
         table = noise_floors

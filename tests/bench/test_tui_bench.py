@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import select
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 from statistics import median
@@ -23,12 +26,12 @@ ROWS = 10_000_000
 def seconds_until(home: Path, *words: bytes) -> list[float]:
     """Start the app in a terminal and return when each of the words was first drawn."""
     near, far = pty.openpty()
+    fcntl.ioctl(far, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
     environment = os.environ | {"RECSYS_HOME": str(home), "TERM": "xterm-256color"}
-    environment |= {"LINES": "30", "COLUMNS": "100"}
     started = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-m", "tui.cli", "tui"],
-        stdin=far, stdout=far, stderr=subprocess.DEVNULL, env=environment, close_fds=True,
+        stdin=far, stdout=far, stderr=far, env=environment, close_fds=True,
     )  # fmt: skip
     os.close(far)
     drawn, found = b"", dict.fromkeys(words, 0.0)

@@ -206,6 +206,39 @@ def test_the_layer_values_can_go_back_and_forth(engine: Engine) -> None:
         assert connection.exec_driver_sql("SELECT * FROM layer_profiles").all() == rows
 
 
+def populate_0004(engine: Engine) -> None:
+    migrate(engine, "0004")
+    with engine.connect() as connection, connection.begin():
+        for statement in (
+            "INSERT INTO categories VALUES (1,'Pens','x',0,1.0,5.0,1,1,1,0,'2026','d','')",
+            "INSERT INTO users VALUES (1,0,'ann')",
+            "INSERT INTO items VALUES (1,0,'p1','Pen','','','','')",
+            "INSERT INTO interactions VALUES (1,0,0,0,7,4.0,NULL)",
+        ):
+            connection.exec_driver_sql(statement)
+
+
+def test_a_shop_of_the_older_schema_takes_opinions(engine: Engine, tmp_path: Path) -> None:
+    populate_0004(engine)
+    engine.dispose()
+    with Store.open(tmp_path / "plain.sqlite", tmp_path / "artifacts") as store:
+        category = store.catalogue.category("Pens")
+        assert store.feedback.count(category.id) == 0
+        store.feedback.set(category.id, "ann", 0, 1)
+        assert store.feedback.of(category.id, "ann") == {0: 1}
+        assert store.browsing.moment(category, 0.9) == 7
+        assert [event.item.title for event in store.browsing.timeline(category.id, 0)] == ["Pen"]
+
+
+def test_opinions_can_go_back_and_forth(engine: Engine) -> None:
+    populate_0004(engine)
+    before = layout(engine)
+    migrate(engine, "0005")
+    assert {"feedback", "moments", "ix_moments_category_id"} <= layout(engine).keys()
+    go_back(engine, "0004")
+    assert layout(engine) == before
+
+
 def test_a_migration_that_fails_leaves_the_older_schema(engine: Engine, tmp_path: Path) -> None:
     migrate(engine, "0001")
     with engine.connect() as connection, connection.begin():
