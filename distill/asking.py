@@ -266,10 +266,13 @@ def judge(
     asked = yield from ask(listener, chosen.gate, chosen, "gate")
     targets = [e.target for e in asked.evidence]
     users = np.array([r.user for r in asked.requests], dtype=np.int64)
+    rows = np.array([r.event for r in asked.requests], dtype=np.int64)
     histories = [np.array(r.history, dtype=np.int64) for r in asked.requests]
 
     def measure(name: str, scores: Sequence[np.ndarray]) -> Evaluation:
-        return evaluate_candidates(name, GATE_SCOPE, scores, targets, users, seed=config.seed)
+        return evaluate_candidates(
+            name, GATE_SCOPE, scores, targets, users, rows=rows, seed=config.seed
+        )
 
     teacher = measure("teacher", asked.scores)
     others = tuple(

@@ -119,7 +119,9 @@ class DistilConfig:
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])
-            raise BadSetting(f"{place} = {first['input']!r}: {first['msg']}") from error
+            given = "" if first["type"] == "missing" else f" = {first['input']!r}"
+            reason = first["msg"][:1].lower() + first["msg"][1:]
+            raise BadSetting(f"{place}{given}: {reason}") from error
         return made
 
     def as_dict(self) -> dict[str, object]:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize_scalar
 
 Scores = npt.NDArray[np.float64]
 
@@ -81,6 +80,9 @@ def fit_temperature(scores: Sequence[npt.ArrayLike], targets: Sequence[int]) -> 
     """
     if not len(targets):
         raise ValueError("no requests to fit a temperature on")
+    # Deferred: scipy, of no use to those who only read what a distillation is asked.
+    from scipy.optimize import minimize_scalar
+
     table, chosen = _table(scores), np.asarray(targets)
     low, high = np.log(TEMPERATURE_RANGE)
     best = minimize_scalar(

@@ -57,9 +57,11 @@ def compare_rows(
     >>> [(d.metric, d.difference.value) for d in compare_rows(rows(1, 2), rows(1, 20), ["hr@10"])]
     [('hr@10', 0.5)]
     """
-    shared, in_a, in_b = np.intersect1d(a.rows, b.rows, assume_unique=True, return_indices=True)
-    if not len(shared):
-        raise BadData("the two runs were not evaluated on the same requests")
+    shared, in_a, in_b = np.intersect1d(a.rows, b.rows, return_indices=True)
+    # Requests without a row in the log are not told apart.
+    in_a, in_b = in_a[shared >= 0], in_b[shared >= 0]
+    if not len(in_a):
+        raise BadData("the two runs share no request: they were not evaluated on the same ones")
     users = a.users[in_a]
     found = []
     for metric in metrics:
@@ -69,15 +71,31 @@ def compare_rows(
     return found
 
 
-def compare_runs(store: Store, a: Run, b: Run, *, scope: str = "test/full") -> list[Difference]:
+def compare_runs(
+    store: Store,
+    a: Run,
+    b: Run,
+    *,
+    scope: str = "test/full",
+    scope_b: str = "",
+    metrics: Sequence[str] = COMPARED,
+) -> list[Difference]:
     """Return the paired differences of two runs of one category.
+
+    Args:
+        store: with both.
+        a: the first run.
+        b: the second run.
+        scope: where both were measured.
+        scope_b: where the second was, if its figures stand beside the first's under another name.
+        metrics: what is compared.
 
     Raises:
         BadData: the runs are of different categories, or one kept no rows in that scope.
     """
     if a.category_id != b.category_id:
         raise BadData(f"runs {a.id!r} and {b.id!r} are of different categories")
-    return compare_rows(_rows(store, a, scope), _rows(store, b, scope))
+    return compare_rows(_rows(store, a, scope), _rows(store, b, scope_b or scope), metrics)
 
 
 def _rows(store: Store, run: Run, scope: str) -> Rows:

@@ -5,6 +5,8 @@ Apart from `api` because this opens models.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from recommender.asking.evidence import askable
@@ -15,12 +17,16 @@ from recommender.baselines import ItemKNN, Popularity
 from recommender.candidates import TextNeighbours
 from recommender.config import Settings
 from recommender.embeddings import TextEncoder, embedded_encoder, title_vectors
+from recommender.events import Event
 from recommender.scoring import Scoring
 from recommender.teacher import TeacherRanker
 from recommender.wording import shown_texts, texts_of
 from storage.errors import BadSetting
 from storage.records import Category, FloatArray, Log
 from storage.store import Store
+
+Hear = Callable[[Event], object]
+"""Is told what happens while something is made ready."""
 
 UNMEASURED = {
     "likelihood": Scoring("minus+cosine", 1.0, 0, {}),
@@ -40,6 +46,7 @@ def open_teacher_ranker(
     settings: Settings,
     *,
     encoder: TextEncoder | None = None,
+    hear: Hear = lambda _: None,
 ) -> TeacherRanker:
     """Open a model as a ranker of this category, scoring as a distillation chose to.
 
@@ -50,6 +57,7 @@ def open_teacher_ranker(
         spec: of the model, or its name.
         settings: device, precision, hosts, where models are.
         encoder: what makes vectors of titles; None is the embedded one.
+        hear: is told how far the vectors of the titles are, where they are not made yet.
 
     Raises:
         UnknownName: no such model.
@@ -58,7 +66,7 @@ def open_teacher_ranker(
     """
     backend = open_backend(spec, settings, artifacts=store.artifacts, mode=settings.teacher_mode)
     try:
-        return _ranker(store, category, log, backend, settings, encoder)
+        return _ranker(store, category, log, backend, settings, encoder, hear)
     except BaseException:
         backend.close()
         raise
@@ -71,11 +79,12 @@ def _ranker(
     backend: Backend,
     settings: Settings,
     encoder: TextEncoder | None,
+    hear: Hear,
 ) -> TeacherRanker:
     scoring = live_scoring(store, category, backend, settings)
     encoder = encoder or embedded_encoder(settings.models)
     titles = store.catalogue.item_titles(category.id)
-    vectors = _vectors(store, titles, encoder)
+    vectors = _vectors(store, titles, encoder, hear)
     offsets = np.searchsorted(log.user, np.arange(log.people + 1)).astype(np.int64)
     noise = store.noise.latest(backend.describe().key, backend.describe().options)
     shown = shown_texts(store, category, settings.item_fields)
@@ -129,11 +138,11 @@ def chosen_scoring(store: Store, category: Category, model: str) -> Scoring | No
     return None
 
 
-def _vectors(store: Store, titles: list[str], encoder: TextEncoder) -> FloatArray:
+def _vectors(store: Store, titles: list[str], encoder: TextEncoder, hear: Hear) -> FloatArray:
     steps = title_vectors(titles, encoder, store.artifacts)
     while True:
         try:
-            next(steps)
+            hear(next(steps))
         except StopIteration as stop:
             vectors: FloatArray = stop.value
             return vectors

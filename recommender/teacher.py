@@ -210,10 +210,12 @@ class TeacherRanker:
             return _Group(np.zeros(len(items)), judged.status, 0.0, now.tokens, now.seconds)
         prior = self.scoring.prior if len(self.scoring.prior) == len(items) else None
         value = merged(judged.answers, judged.turns, prior if method == "letters" else None)
-        alone = self._unconditional(items) if self._takes_off() else None
-        if alone is not None:
-            now = replace(now, done=now.done + 1)
+        alone = None
+        if self._takes_off():
+            asked = self._ask_alone(items)
+            now = now.after(asked) if asked is not None else replace(now, done=now.done + 1)
             yield now
+            alone = np.array([self._alone[item] for item in items])
         evidence = Evidence(
             target=OPEN,
             unconditional=alone,
@@ -226,13 +228,15 @@ class TeacherRanker:
         """Say whether what a title is worth without any history is taken off."""
         return self.scoring.way.startswith(("half", "minus"))
 
-    def _unconditional(self, items: Sequence[int]) -> Array:
+    def _ask_alone(self, items: Sequence[int]) -> Scores | None:
+        """Ask what titles are worth without any history; None where all were asked before."""
         missing = [item for item in items if item not in self._alone]
-        if missing:
-            titles = [self.texts.titles[item] for item in missing]
-            scores = self.backend.unconditional(titles, noun=self.texts.noun)
-            self._alone.update(zip(missing, scores.logprobs, strict=True))
-        return np.array([self._alone[item] for item in items])
+        if not missing:
+            return None
+        titles = [self.texts.titles[item] for item in missing]
+        scores = self.backend.unconditional(titles, noun=self.texts.noun)
+        self._alone.update(zip(missing, scores.logprobs, strict=True))
+        return scores
 
     def _resolution(self, groups: Sequence[_Group]) -> float:
         """Return the difference below which two scores of one answer are not told apart.

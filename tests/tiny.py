@@ -65,6 +65,20 @@ def save_llama(path: Path, *, seed: int = 0) -> Path:
     return path
 
 
+def save_encoder(path: Path, *, seed: int = 0) -> Path:
+    """Write a sentence encoder: a vector a token, of chance, and their mean."""
+    # Imported here: it takes seconds, and few tests want it.
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+
+    words = tokenizer().backend_tokenizer
+    vectors = np.random.default_rng(seed).normal(size=(words.get_vocab_size(), 16))
+    static = StaticEmbedding(words, embedding_weights=vectors.astype(np.float32))
+    SentenceTransformer(modules=[static], device="cpu").save(str(path))
+    (path / "config.json").write_text("{}")  # by it a directory is told to be a model's
+    return path
+
+
 def open_llama(path: Path) -> EmbeddedBackend:
     """Open one in float32 on the CPU."""
     return EmbeddedBackend.open(path, device="cpu", precision="float32")

@@ -8,10 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
-
-from distill.jobs.records import JobSpec, Kind
 
 if TYPE_CHECKING:
     from recommender.config import Settings
@@ -21,7 +20,10 @@ if TYPE_CHECKING:
     from storage.records import Category
     from storage.store import Store
 
-Who = Callable[["Store"], str]
+Who = Callable[["Store", "Protocol"], str]
+"""Finds the id of somebody."""
+FIRST, NEXT = 50, 500
+"""People who are looked through for one with something held out: at the start, and by key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +45,35 @@ def looking(
         from recommender.people import person, protocol_of
 
         how = protocol or protocol_of(store, category)
-        user = who if isinstance(who, str) else who(store)
+        user = who if isinstance(who, str) else who(store, how)
         opinions = store.feedback.of(category.id, user)
         return Found(person(store, category, user, how), how, opinions)
 
     return look
+
+
+def numbered(category: Category, number: int) -> Who:
+    """Return who finds the person of a number; behind the last is the first."""
+    return lambda store, how: store.browsing.user_at(category.id, number % category.people)
+
+
+def with_held_out(category: Category, number: int, most: int) -> Who:
+    """Return who finds the next person from a number on with something held out.
+
+    Where none of so many people has, it is the person of the number.
+    """
+
+    def find(store: Store, how: Protocol) -> str:
+        # Imported here, in a thread: it loads the database.
+        from recommender.people import person
+
+        for at in range(min(most, category.people)):
+            user = store.browsing.user_at(category.id, (number + at) % category.people)
+            if person(store, category, user, how).held_out is not None:
+                return user
+        return store.browsing.user_at(category.id, number % category.people)
+
+    return find
 
 
 def saying(
@@ -89,24 +115,26 @@ def rankers(category: Category, settings: Settings) -> Callable[[Store], list[tu
     return look
 
 
-def bringing(kind: str) -> JobSpec:
-    """Return the job that brings data.
+def file_name(person: str, at: datetime) -> str:
+    """Return what a saved comparison is called, without an ending.
 
-    >>> bringing("sample").title
-    'bring data: sample'
+    >>> file_name("../é 7", datetime(2026, 11, 23, 9, 5))
+    '20261123-090500----é-7'
     """
-    return JobSpec(cast("Kind", kind), title=f"bring data: {kind}")
+    who = "".join(c if c.isalnum() else "-" for c in person)[:40]
+    return f"{at:%Y%m%d-%H%M%S}-{who}"
 
 
 async def keep(path: Path, text: str) -> None:
-    """Write a file in a thread, its folder made.
+    """Write a new file in a thread, its folder made.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: it cannot be written, or is there already.
     """
 
     def write() -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
 
     await asyncio.to_thread(write)

@@ -136,6 +136,16 @@ class Comparison:
         """Take a column away."""
         self.columns = [one for one in self.columns if one.by != by]
 
+    def replace(self, old: str, new: str) -> None:
+        """Put a new column, of another ranker or the same, in the place of one.
+
+        >>> both = Comparison(["student", "teacher", "popularity"])
+        >>> both.replace("teacher", "teacher:embedded")
+        >>> [column.by for column in both.columns]
+        ['student', 'teacher:embedded', 'popularity']
+        """
+        self.columns = [ColumnNow(new) if one.by == old else one for one in self.columns]
+
     def show(self, person: Person) -> None:
         """Turn to a person, and to their own history."""
         self.person, self.edited = person, None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from distill.jobs.jobs import Jobs
 from distill.jobs.records import Job, JobSpec
 from recommender.events import Event
+from storage.errors import UnknownName
 
 if TYPE_CHECKING:
     from recommender.config import Settings
@@ -62,6 +63,10 @@ class JobWatch:
         """Forget a job that has ended."""
         await asyncio.to_thread(self._jobs.remove, job)
 
+    async def events(self, job: str, since: int = 0) -> tuple[list[Event], int]:
+        """Return what a job said behind a place in its file, and the place behind that."""
+        return await asyncio.to_thread(self._jobs.events, job, since)
+
     async def news(self) -> AsyncIterator[JobNews]:
         """Yield what is new, for ever."""
         while True:
@@ -73,7 +78,10 @@ class JobWatch:
         found = []
         for job in self._jobs.list():
             first = job.id not in self._read
-            events, self._read[job.id] = self._jobs.events(job.id, self._read.get(job.id, 0))
+            try:
+                events, self._read[job.id] = self._jobs.events(job.id, self._read.get(job.id, 0))
+            except UnknownName:  # removed since the list was made
+                continue
             if first or events or job != self._seen.get(job.id):
                 found.append(JobNews(job, tuple(events), first))
             self._seen[job.id] = job

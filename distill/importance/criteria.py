@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from distill.importance.forward.influence import angular_importance
 from storage.errors import BadSetting
 
 Array = npt.NDArray[np.float64]
@@ -46,6 +45,13 @@ def _field(name: str) -> Callable[[Arrays], Array]:
 
 def _square(name: str) -> Callable[[Arrays], Array]:
     return lambda arrays: np.asarray(arrays[name], dtype=np.float64) ** 2
+
+
+def _turned(arrays: Arrays) -> Array:
+    # Deferred: it loads torch, of no use to those who read what a criterion means.
+    from distill.importance.forward.influence import angular_importance
+
+    return angular_importance(np.asarray(arrays["angles"], dtype=np.float64))
 
 
 _ALL = (
@@ -94,7 +100,7 @@ _ALL = (
     Criterion(
         "angular-distance",
         ONE_PASS,
-        lambda arrays: angular_importance(np.asarray(arrays["angles"], dtype=np.float64)),
+        _turned,
         "angle the layer turns the last token of the history by, in units of π",
         "Gromov et al. 2403.17887",
     ),

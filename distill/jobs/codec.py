@@ -10,7 +10,10 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from distill.training import Evaluated, LayersWeighed, StepDone
 from recommender.events import Event, Notice, Progress, StageDone, StageSkipped, StageStarted
@@ -56,7 +59,7 @@ def to_line(event: Event, at: float) -> str | None:
 
 
 def from_line(line: str | bytes) -> tuple[Event, float] | None:
-    """Read an event and its second back; None where it is none.
+    """Read an event and its second back; None where it is none, or of a kind not known here.
 
     >>> from_line(to_line(Progress("labels", 3, 9), 1.0))
     (Progress(stage='labels', done=3, total=9, note=''), 1.0)
@@ -64,15 +67,29 @@ def from_line(line: str | bytes) -> tuple[Event, float] | None:
     """
     try:
         fields: dict[str, Any] = json.loads(line)
-        made = KNOWN[fields.pop("event")]
+        reader = _reader(fields.pop("event"))
         at = float(fields.pop("at"))
-        return made(**{key: _fitting(key, value) for key, value in fields.items()}), at
-    except (ValueError, KeyError, TypeError, AttributeError):
+        figures = {key: _figures(fields[key]) for key in FIGURES & fields.keys()}
+        return reader.validate_python({**fields, **figures}), at
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
-FIGURES = ("loss", "ndcg", "best")
-"""Fields that are numbers or, where there is no validation, none."""
+FIGURES = frozenset({"loss", "ndcg", "best", "parts", "weights"})
+"""Fields of numbers. JSON knows no number that is none, as where there is no validation."""
+
+
+@cache
+def _reader(name: str) -> TypeAdapter[Event]:
+    return TypeAdapter(KNOWN[name])
+
+
+def _figures(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _figures(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_figures(one) for one in value]
+    return math.nan if value is None else value
 
 
 def _plain(value: Any) -> Any:
@@ -83,9 +100,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [_plain(one) for one in value]
     return value
-
-
-def _fitting(key: str, value: Any) -> Any:
-    if value is None and key in FIGURES:
-        return math.nan
-    return tuple(value) if isinstance(value, list) else value

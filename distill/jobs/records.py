@@ -10,6 +10,7 @@ from typing import Literal
 Kind = Literal["distil", "label", "pull", "sample", "movielens-100k", "fetch"]
 KINDS: tuple[Kind, ...] = ("distil", "label", "pull", "sample", "movielens-100k", "fetch")
 
+Ended = Literal["done", "stopped", "failed"]
 State = Literal["running", "stopping", "done", "stopped", "failed", "lost", "damaged"]
 """'lost' was killed before it could say so; 'damaged' has files that cannot be read."""
 GOING: tuple[State, ...] = ("running", "stopping")

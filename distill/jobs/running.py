@@ -11,57 +11,44 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Any, TextIO
-
-from filelock import FileLock, Timeout
+from typing import IO
 
 from distill.jobs.codec import JobResult, to_line
-from distill.jobs.jobs import END, EVENTS, LOCK, SPEC, STOP
+from distill.jobs.folder import END, EVENTS, LOCK, LOG, PID, SPEC, STARTING, STOP, put
+from distill.jobs.lock import claimed
+from distill.jobs.work import work_of
 from distill.training import Evaluated, StepDone
 from recommender.config import Settings
-from recommender.events import Event
-from storage.errors import BadSetting, RecsysError
+from recommender.events import Event, Progress, StageDone, StageStarted
+from storage.errors import RecsysError
 
 NICENESS = 5
-LOCK_SECONDS = 5.0
+LOCK_SECONDS = 2.0
 """Somebody who looks holds the lock for a moment."""
-STEPS_EVERY = 0.2
-"""Seconds between two steps of a training that are written down."""
-
-Work = Generator[Event, None, None] | Iterator[Event]
+EVERY = 0.2
+"""Seconds between two steps, or two figures of one stage's progress, that are written down."""
 
 
 def main(arguments: list[str]) -> int:
     """Run the job of a folder to its end; return the exit code."""
     folder = Path(arguments[0])
-    lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=LOCK_SECONDS)
-    except Timeout:
-        sys.stderr.write(f"{folder.name} runs already\n")
-        return 1
-    with lock:
+    # Before the lock: who sees it held may send a signal.
+    stop = _Stop(folder)
+    with claimed(folder / LOCK, LOCK_SECONDS) as mine:
+        if not mine:
+            sys.stderr.write(f"{folder.name} runs already\n")
+            return 1
+        put(folder / PID, str(os.getpid()))
+        (folder / STARTING).unlink(missing_ok=True)
         os.nice(NICENESS)
-        stop = _Stop(folder)
-        try:
-            end = _ended(folder, stop)
-        except RecsysError as error:
-            end = {"state": "failed", "error": error.what, "next_step": error.next_step}
-        except Exception as error:
-            traceback.print_exc()
-            said = " ".join(str(error).split())
-            end = {
-                "state": "failed",
-                "error": f"{type(error).__name__}: {said}",
-                "next_step": f"look into {folder / 'log.txt'}",
-            }
-            _end(folder, end)
-            raise
-        _end(folder, end)
+        end = _run(folder, stop)
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        put(folder / END, json.dumps({**end, "ended_at": at}))
     return 0
 
 
@@ -69,161 +56,116 @@ class _Stop:
     """Whether somebody asked for an end."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.asked = False
+        self._file = folder / STOP
+        self._told = False
         for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(one, self._hear)
 
+    @property
+    def asked(self) -> bool:
+        return self._told
+
+    def was_asked(self) -> bool:
+        """Say whether it was asked for before a signal could be heard."""
+        return self._told or self._file.exists()
+
     def _hear(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
+        self._told = True
         # A service manager ends jobs too: whoever looks should see what is going on.
-        (self._folder / STOP).touch()
+        with suppress(OSError):
+            self._file.touch()
 
 
-def _ended(folder: Path, stop: _Stop) -> dict[str, object]:
-    """Do the work; return how it ended."""
+def _run(folder: Path, stop: _Stop) -> Mapping[str, object]:
+    """Do the work; return how it ended, and what went wrong in a sentence."""
+    try:
+        return _worked(folder, stop)
+    except RecsysError as error:
+        return {"state": "failed", "error": error.what, "next_step": error.next_step}
+    except Exception as error:  # noqa: BLE001  the traceback is kept, where its folder is found
+        traceback.print_exc()
+        said = " ".join(traceback.format_exception_only(error)[-1].split())
+        return {"state": "failed", "error": said, "next_step": f"look into {folder / LOG}"}
+
+
+def _worked(folder: Path, stop: _Stop) -> Mapping[str, object]:
+    if stop.was_asked():
+        return {"state": "stopped"}
     asked = json.loads((folder / SPEC).read_text(encoding="utf-8"))
-    settings = Settings.received(asked)
-    work = _work(asked, settings)
-    result = JobResult(())
-    with (folder / EVENTS).open("a", encoding="utf-8") as file:
-        written = Written(file)
+    with (
+        (folder / EVENTS).open("ab+") as file,
+        closing(Written(file)) as written,
+        closing(work_of(asked, Settings.received(asked))) as work,
+    ):
+        result = JobResult(())
         for event in work:
+            written.write(event)
             if isinstance(event, JobResult):
                 result = event
-            written.write(event)
-            if stop.asked and not isinstance(event, JobResult):
-                if isinstance(work, Generator):
-                    work.close()
+            elif stop.asked:
                 return {"state": "stopped"}
     return {"state": "done", "summary": list(result.summary), "run": result.run}
 
 
 class Written:
-    """Events put down as they come, steps of a training thinned out."""
+    """Events put down as they come, those of which there are very many thinned out."""
 
-    def __init__(self, file: TextIO, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, file: IO[bytes], clock: Callable[[], float] = time.time) -> None:
         """Append to a file; `clock` gives seconds."""
         self._file, self._clock = file, clock
-        self._waiting: StepDone | None = None
-        self._last = -STEPS_EVERY
+        self._waiting: dict[type[Event], Event] = {}
+        self._last: dict[type[Event], float] = {}
+        self._stage = ""
+        self._close_line()
 
     def write(self, event: Event) -> None:
-        """Put an event down; of steps the last before an evaluation, and some between."""
+        """Put an event down.
+
+        Of steps, some, and the last before an evaluation or another stage; of a stage's
+        progress, some, and the last before anything else is said.
+        """
         now = self._clock()
         if isinstance(event, StepDone):
-            self._waiting = event
-            if now - self._last >= STEPS_EVERY:
-                self._flush(now)
-            return
-        if isinstance(event, Evaluated):
-            self._flush(now)
-        self._put(event, now)
+            self._thin(event, now)
+        elif isinstance(event, Progress):
+            if event.stage != self._stage:
+                self._flush(Progress, now)
+                self._stage = event.stage
+            self._thin(event, now)
+        else:
+            self._flush(Progress, now)
+            if isinstance(event, Evaluated | StageStarted | StageDone):
+                self._flush(StepDone, now)
+            self._put(event, now)
 
-    def _flush(self, now: float) -> None:
-        if self._waiting is not None:
-            self._put(self._waiting, now)
-            self._waiting, self._last = None, now
+    def close(self) -> None:
+        """Put down what waits; the file stays open."""
+        now = self._clock()
+        self._flush(StepDone, now)
+        self._flush(Progress, now)
+
+    def _thin(self, event: Event, now: float) -> None:
+        kind = type(event)
+        self._waiting[kind] = event
+        # A clock may be set back.
+        if not 0 <= now - self._last.get(kind, -EVERY) < EVERY:
+            self._flush(kind, now)
+
+    def _flush(self, kind: type[Event], now: float) -> None:
+        waiting = self._waiting.pop(kind, None)
+        if waiting is not None:
+            self._put(waiting, now)
+            self._last[kind] = now
 
     def _put(self, event: Event, now: float) -> None:
         line = to_line(event, now)
         if line is not None:
-            self._file.write(line)
+            self._file.write(line.encode())
             self._file.flush()
 
-
-def _work(asked: Mapping[str, Any], settings: Settings) -> Work:
-    """Return the work of a job's kind. What each needs is loaded here and nowhere before."""
-    arguments: dict[str, Any] = asked["arguments"]
-    match asked["kind"]:
-        case "distil":
-            return _distil(arguments, settings)
-        case "label":
-            return _label(arguments, settings)
-        case "pull":
-            from recommender.backends.ollama.pulling import pull
-
-            return pull(str(arguments["name"]), host=str(arguments.get("host", "")))
-        case "fetch":
-            from recommender.models import fetch
-
-            return fetch(settings.models)
-        case "sample":
-            return _sample(settings)
-        case "movielens-100k":
-            return _movielens(settings)
-    raise BadSetting(f"no kind of job {asked['kind']!r}")
-
-
-def _distil(arguments: Mapping[str, Any], settings: Settings) -> Work:
-    from distill.config import DistilConfig
-    from distill.pipeline import Distilled, distil
-
-    for event in distil(DistilConfig.from_dict(arguments), settings=settings):
-        if isinstance(event, Distilled):
-            yield JobResult(event.summary, event.run)
-        else:
-            yield event
-
-
-def _label(arguments: Mapping[str, Any], settings: Settings) -> Work:
-    from distill.config import DistilConfig
-    from distill.labels import CategoryLabelled, label_category
-    from storage.store import Store
-
-    config = DistilConfig.from_dict(arguments)
-    with Store.open(settings.db, settings.artifacts) as store:
-        for event in label_category(store, config, settings):
-            if isinstance(event, CategoryLabelled):
-                yield JobResult(
-                    tuple(
-                        f"{row.name}: {row.labels:,} labels of {row.questions:,} questions, "
-                        f"MRR {row.mrr.value:.3f} [{row.mrr.low:.3f}, {row.mrr.high:.3f}] "
-                        f"(chance {event.chance:.3f})"
-                        for row in event.teachers
-                    )
-                )
-            else:
-                yield event
-
-
-def _sample(settings: Settings) -> Work:
-    from recommender.datasets.sample import SampleImported, import_sample
-    from storage.store import Store
-
-    with Store.open(settings.db, settings.artifacts) as store:
-        for event in import_sample(store):
-            if isinstance(event, SampleImported):
-                yield JobResult((_size(event.category),))
-            else:
-                yield event
-
-
-def _movielens(settings: Settings) -> Work:
-    from recommender.datasets import ImportFinished, import_data
-    from recommender.datasets.sources import PullFinished, pull
-    from storage.store import Store
-
-    for event in pull("movielens-100k", settings.downloads):
-        if isinstance(event, PullFinished):
-            path = event.paths[0]
-        else:
-            yield event
-    with Store.open(settings.db, settings.artifacts) as store:
-        for event in import_data(store, path, category="movielens-100k"):
-            if isinstance(event, ImportFinished):
-                yield JobResult((_size(event.category), event.category.note))
-            else:
-                yield event
-
-
-def _size(category: Any) -> str:
-    return f"{category.name}: {category.people:,} people, {category.items:,} items"
-
-
-def _end(folder: Path, end: Mapping[str, object]) -> None:
-    """Write how it ended, whole or not at all."""
-    stamped = {**end, "ended_at": datetime.now(UTC).isoformat(timespec="seconds")}
-    part = folder / f"{END}.part"
-    part.write_text(json.dumps(stamped), encoding="utf-8")
-    part.replace(folder / END)
+    def _close_line(self) -> None:
+        """End a line that a killed process left half written."""
+        if self._file.seek(0, os.SEEK_END) > 0:
+            self._file.seek(-1, os.SEEK_END)
+            if self._file.read(1) != b"\n":
+                self._file.write(b"\n")

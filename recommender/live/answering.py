@@ -1,21 +1,18 @@
 """The process of a live ranker: it opens one, then answers until nobody asks any more.
 
-Its standard output carries messages and nothing else. A thread of its own reads what comes in,
-so that a question can be cancelled while the ranker is at work, and so that the process ends
-with whoever asked, even in the middle of loading a model.
+Its standard output carries messages and nothing else: what a library prints goes with the
+errors.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import queue
 import sys
 import time
 import traceback
-from collections.abc import Generator
-from threading import Thread
-from typing import BinaryIO, TypeVar
+from collections.abc import Generator, Sequence
+from typing import BinaryIO
 
 import numpy as np
 
@@ -23,7 +20,6 @@ from recommender.config import Settings
 from recommender.live.messages import (
     Answered,
     Ask,
-    Cancel,
     Ended,
     Explain,
     LiveItem,
@@ -31,18 +27,16 @@ from recommender.live.messages import (
     Opened,
     Opening,
     Piece,
-    Refused,
     Thinking,
-    from_line,
-    to_line,
 )
 from recommender.live.opening import Live, open_live
+from recommender.live.pipes import Inbox, Outbox, refused
 from recommender.ranking import Ranking
-from storage.errors import RecsysError
+from storage.errors import BadData, RecsysError
 from storage.records import Category
 from storage.store import Store
 
-T = TypeVar("T")
+Replies = Generator[Message, None, None]
 
 NICENESS = 5
 """Whoever draws the screen goes first."""
@@ -52,8 +46,9 @@ LONGEST = 2000
 
 def main() -> None:
     """Answer on this process's own pipes until they are closed, then end the process."""
-    out = os.fdopen(os.dup(1), "wb", buffering=0)
+    out = Outbox(os.fdopen(os.dup(1), "wb"))
     os.dup2(2, 1)  # what a library prints is no message
+    sys.stdout = sys.stderr  # which is not buffered either
     os.nice(NICENESS)
     code = 1
     try:
@@ -67,10 +62,13 @@ def main() -> None:
         os._exit(code)
 
 
-def _serve(source: BinaryIO, out: BinaryIO) -> int:
-    asked = json.loads(source.readline())
+def _serve(source: BinaryIO, out: Outbox) -> int:
+    first = source.readline()
+    if not first:
+        return 0  # nobody asks any more
+    asked = json.loads(first)
     settings = Settings.received(asked)
-    inbox = _Inbox(source)
+    inbox = Inbox(source, out)
     try:
         with Store.open(settings.db, settings.artifacts) as store:
             category = store.catalogue.category(asked["category"])
@@ -78,27 +76,8 @@ def _serve(source: BinaryIO, out: BinaryIO) -> int:
             answerer.open()
             answerer.run()
     except RecsysError as error:
-        _send(out, _refused(-1, error))
+        out.send(refused(-1, error))
     return 0
-
-
-class _Inbox:
-    """What came in and is not answered, and which numbers are not wanted any more."""
-
-    def __init__(self, source: BinaryIO) -> None:
-        self.messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
-        self.cancelled: set[int] = set()
-        self._source = source
-        Thread(target=self._read, daemon=True).start()
-
-    def _read(self) -> None:
-        for line in self._source:
-            message = from_line(line)
-            if isinstance(message, Cancel):
-                self.cancelled.add(message.number)
-            else:
-                self.messages.put(message)
-        os._exit(0)  # nobody asks any more
 
 
 class Answerer:
@@ -110,8 +89,8 @@ class Answerer:
         category: Category,
         by: str,
         settings: Settings,
-        inbox: _Inbox,
-        out: BinaryIO,
+        inbox: Inbox,
+        out: Outbox,
     ) -> None:
         """Answer what comes into `inbox` by writing to `out`."""
         self._store, self._category, self._by = store, category, by
@@ -130,73 +109,70 @@ class Answerer:
             self._category,
             self._by,
             self._settings,
-            say=lambda note: _send(self._out, Opening(note)),
+            say=lambda note: self._out.send(Opening(note)),
         )
         seconds = time.perf_counter() - started
         self._live = live
         told = Opened(self._by, live.about, seconds, live.sees_all, live.explains, live.notices)
-        _send(self._out, told)
+        self._out.send(told)
 
     def run(self) -> None:
         """Answer until the process ends."""
         while True:
-            message = self._inbox.messages.get()
-            number = getattr(message, "number", -1)
+            question = self._inbox.questions.get()
             try:
-                for reply in self._replies(message):
-                    _send(self._out, reply)
+                for reply in self._replies(question):
+                    self._out.send(reply)
             except RecsysError as error:
-                _send(self._out, _refused(number, error))
-            self._inbox.cancelled.discard(number)
+                self._out.send(refused(question.number, error))
+            self._inbox.cancelled.discard(question.number)
 
-    def _replies(self, message: Message) -> Generator[Message, None, None]:
-        match message:
-            case Ask():
-                yield from self._answer(message)
-            case Explain():
-                yield from self._explain(message)
-
-    def _answer(self, ask: Ask) -> Generator[Message, None, None]:
-        started = time.perf_counter()
-        steps = self._steps(ask)
-        tokens = 0
-        while True:
-            if ask.number in self._inbox.cancelled:
-                steps.close()
-                yield Ended(ask.number, cancelled=True)
+    def _replies(self, question: Ask | Explain) -> Replies:
+        """Answer; where it is cancelled the work is left where it is."""
+        told = question.history if isinstance(question, Ask) else (*question.history, question.item)
+        self._refuse_unknown(told)
+        replies = self._answer(question) if isinstance(question, Ask) else self._explain(question)
+        while question.number not in self._inbox.cancelled:
+            reply = next(replies)
+            yield reply
+            if isinstance(reply, (Answered, Ended)):
                 return
-            try:
-                thinking = next(steps)
-            except StopIteration as stop:
-                ranking = stop.value
-                break
-            tokens = thinking.tokens
-            yield thinking
+        replies.close()
+        yield Ended(question.number, cancelled=True)
+
+    def _refuse_unknown(self, items: Sequence[int]) -> None:
+        """Refuse numbers that no item has, as where the category was imported anew meanwhile."""
+        known = self._category.items
+        for item in items:
+            if not isinstance(item, int) or not 0 <= item < known:
+                raise BadData(f"{self._category.name!r} has {known:,} items, and none is {item!r}")
+
+    def _answer(self, ask: Ask) -> Replies:
+        if ask.n < 1:
+            raise BadData(f"a ranking has at least 1 item, not {ask.n}")
+        started = time.perf_counter()
+        live, tokens = self._opened, 0
+        history = np.array(ask.history, dtype=np.int64)
+        if live.teacher is None:
+            ranking = live.ranker.rank(history, n=ask.n)
+        else:
+            steps = live.teacher.steps(history, n=ask.n)
+            while True:
+                try:
+                    step = next(steps)
+                except StopIteration as stop:
+                    ranking = stop.value
+                    break
+                tokens = step.tokens
+                yield Thinking(ask.number, step.done, step.total, tokens, step.seconds)
         seconds = time.perf_counter() - started
         yield self._answered(ask, ranking, seconds, tokens)
 
-    def _steps(self, ask: Ask) -> Generator[Thinking, None, Ranking]:
-        live = self._opened
-        history = np.array(ask.history, dtype=np.int64)
-        if not hasattr(live.ranker, "steps"):
-            yield from ()
-            return live.ranker.rank(history, n=ask.n)
-        # Only a teacher has steps, and only a process with a teacher in it can know the class.
-        from recommender.teacher import TeacherRanker
-
-        assert isinstance(live.ranker, TeacherRanker)
-        steps = live.ranker.steps(history, n=ask.n)
-        while True:
-            try:
-                step = next(steps)
-            except StopIteration as stop:
-                ranking: Ranking = stop.value
-                return ranking
-            yield Thinking(ask.number, step.done, step.total, step.tokens, step.seconds)
-
     def _answered(self, ask: Ask, ranking: Ranking, seconds: float, tokens: int) -> Answered:
-        found = self._store.catalogue.items_by_number(self._category.id, ranking.items)
-        above = (None, *ranking.scores)
+        # A class of the user's own may answer in numpy's numbers.
+        numbers, scores = [int(i) for i in ranking.items], [float(s) for s in ranking.scores]
+        found = self._store.catalogue.items_by_number(self._category.id, numbers)
+        above = (None, *scores)
         items = tuple(
             LiveItem(
                 item.number,
@@ -205,23 +181,20 @@ class Answerer:
                 score,
                 tied=last is not None and last - score < ranking.resolution,
             )
-            for item, score, last in zip(found, ranking.scores, above, strict=False)
+            for item, score, last in zip(found, scores, above, strict=False)
         )
         notices = ranking.notices
         if ranking.left_out:
             notices += (f"{ranking.left_out:,} items are newer than it and were left out",)
         return Answered(ask.number, ranking.name, items, seconds, tokens, notices)
 
-    def _explain(self, asked: Explain) -> Generator[Message, None, None]:
+    def _explain(self, asked: Explain) -> Replies:
         # Deferred: only a teacher gives reasons.
         from recommender.asking.explaining import explain, writer
 
-        teacher = writer(self._by, self._opened.ranker)
+        teacher = writer(self._by, self._opened.teacher)
         pieces = explain(teacher.backend, teacher.texts, asked.history, asked.item)
         for piece in pieces:
-            if asked.number in self._inbox.cancelled:
-                yield Ended(asked.number, cancelled=True)
-                return
             yield Piece(asked.number, piece)
         yield Ended(asked.number)
 
@@ -229,14 +202,3 @@ class Answerer:
     def _opened(self) -> Live:
         assert self._live is not None
         return self._live
-
-
-def _refused(number: int, error: RecsysError) -> Refused:
-    return Refused(number, error.what, error.next_step, type(error).__name__)
-
-
-def _send(out: BinaryIO, message: Message) -> None:
-    try:
-        out.write(to_line(message).encode())
-    except BrokenPipeError:
-        os._exit(0)  # nobody listens any more

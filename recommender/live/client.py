@@ -27,6 +27,10 @@ from storage.errors import BadData
 
 LINE = 1 << 24
 """Bytes a message may have."""
+TAIL = 1 << 14
+"""Bytes of a log that are read when a process died."""
+LAST_WORDS = 200
+"""Characters of its last line that are repeated."""
 PATIENCE = (1.0, 1.0)
 """Seconds until a process whose pipe is closed is asked to end, and until it is made to."""
 
@@ -62,6 +66,8 @@ class LiveClient:
         first = {"category": self.category, "by": self.by, **self.settings.carried()}
         self._write(json.dumps(first) + "\n")
         self._pump = asyncio.create_task(self._listen())
+        if self._closing:  # it was closed while the process was being made, or before
+            await self.close()
 
     def ask(self, history: Sequence[int], n: int = 10) -> int:
         """Ask for the best n for a history; return the number that replies will carry."""
@@ -94,6 +100,7 @@ class LiveClient:
         """End the process, however busy it is."""
         self._closing = True
         if self._process is None or self._pump is None:
+            self._heard.put_nowait(None)
             return
         if self._process.stdin is not None:
             self._process.stdin.close()
@@ -128,16 +135,21 @@ class LiveClient:
             self._heard.put_nowait(message)
         code = await self._process.wait()
         if not (refused or self._closing):
-            self._heard.put_nowait(Refused(-1, self._death(code), kind="Died"))
+            self._heard.put_nowait(self._death(code))
         self._heard.put_nowait(None)
 
-    def _death(self, code: int) -> str:
+    def _death(self, code: int) -> Refused:
         how = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
-        said = ""
-        if self.log is not None and self.log.exists():
-            lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            said = f": {lines[-1][:200]}" if lines else ""
-        return f"the process of {self.by!r} {how}{said}"
+        said, step = "", ""
+        if self.log is not None and (lines := _tail(self.log)):
+            said, step = f": {lines[-1][:LAST_WORDS]}", f"look at {self.log}"
+        return Refused(-1, f"the process of {self.by!r} {how}{said}", step, kind="Died")
+
+
+def _tail(log: Path) -> list[str]:
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - TAIL))
+        return file.read().decode("utf-8", "replace").strip().splitlines()
 
 
 async def _started(command: Sequence[str], errors: int) -> Process:

@@ -7,16 +7,20 @@ the whole catalogue: here a ranker need only rank, and a student must not wait f
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from recommender.config import Settings
+from recommender.events import Event, Progress
 from recommender.people import protocol_of
 from recommender.protocol import Protocol
 from recommender.ranking import Ranker
 from storage.errors import BadSetting, UnknownName
 from storage.records import Category, Run
 from storage.store import Store
+
+if TYPE_CHECKING:
+    from recommender.teacher import TeacherRanker
 
 Say = Callable[[str], None]
 """Hears what is done just now."""
@@ -35,8 +39,8 @@ class Live:
     sees_all: bool = False
     explains: bool = False
     notices: tuple[str, ...] = ()
-    closing: ExitStack = field(default_factory=ExitStack)
-    """Closes what it keeps open."""
+    teacher: TeacherRanker | None = None
+    """The ranker, where it is a language model: it says how far it is."""
 
 
 def open_live(store: Store, category: Category, by: str, settings: Settings, *, say: Say) -> Live:
@@ -113,11 +117,16 @@ def _teacher(
     log = positives(store.catalogue.log(category.id), protocol.min_rating)
     train = split_as(log, protocol.split).train_log()
     say(f"loading {spec}")
-    ranker = open_teacher_ranker(store, category, train, spec, settings)
-    closing = ExitStack()
-    closing.callback(ranker.close)
+    ranker = open_teacher_ranker(
+        store, category, train, spec, settings, hear=lambda event: _say_how_far(event, say)
+    )
     card = ranker.backend.describe()
-    return Live(ranker, card.name, explains="text" in card.abilities, closing=closing)
+    return Live(ranker, card.name, explains="text" in card.abilities, teacher=ranker)
+
+
+def _say_how_far(event: Event, say: Say) -> None:
+    if isinstance(event, Progress):
+        say(f"{event.stage}: {event.done:,} of {event.total:,}")
 
 
 def _other(

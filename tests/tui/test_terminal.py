@@ -81,8 +81,9 @@ def test_the_sample_in_a_real_terminal(terminal: Terminal, tmp_path: Path) -> No
 
     terminal.press("n")
     terminal.press("?")
-    terminal.shows("Next person")
+    terminal.shows("Previous person")
     terminal.press("Escape")
+    terminal.shows("popularity")  # before the next key: together they would be another one
     terminal.press("4")
     terminal.shows("Leaderboard")
     terminal.press("1")

@@ -25,7 +25,8 @@ def tui(
     db: options.Db = None,
 ) -> None:
     """Show teacher and student live, side by side; distil, measure and look at layers."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    # The app draws on stderr, so that is looked at too.
+    if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
         raise BadSetting(
             "recsys tui needs a terminal", next_step="recsys recommend --compare --user …"
         )
@@ -42,5 +43,7 @@ def tui(
 
     app = RecsysApp(found, category=category)
     app.run()
+    if app.return_code:  # a fault of ours, whose traceback is on the screen
+        raise typer.Exit(app.return_code)
     for line in app.last_words:
         say(line)

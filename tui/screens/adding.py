@@ -8,6 +8,7 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
+from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
@@ -20,9 +21,10 @@ class AddColumn(ModalScreen[str | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Back")]
     DEFAULT_CSS = """
-    AddColumn > Vertical { width: 72; }
-    AddColumn OptionList { height: auto; max-height: 14; text-wrap: nowrap; border: none; }
-    AddColumn Input { height: 1; border: none; padding: 0 1; background: $boost; }
+    AddColumn OptionList { width: 66; max-width: 100%; height: auto; max-height: 12;
+        text-wrap: nowrap; text-overflow: ellipsis; background: transparent; }
+    AddColumn Static { margin-top: 1; color: $text-muted; }
+    AddColumn Input { width: 66; max-width: 100%; padding: 0 1; background: $boost; }
     """
 
     def __init__(self, names: Sequence[tuple[str, str]]) -> None:
@@ -33,9 +35,10 @@ class AddColumn(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         """Make the list, and a line for what is not in it."""
         with Vertical():
-            yield OptionList(*(Option(_line(by, about)) for by, about in self.names), markup=False)
+            rows = [Option(_line(by, about)) for by, about in self.names]
+            yield OptionList(*rows, markup=False, compact=True)
             yield Static("or by name, e.g. teacher:llama3.1:8b or student:RUN", markup=False)
-            yield Input(id="by")
+            yield Input(id="by", compact=True)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """End with the name."""
@@ -47,5 +50,5 @@ class AddColumn(ModalScreen[str | None]):
             self.dismiss(event.value.strip())
 
 
-def _line(by: str, about: str) -> str:
-    return shown(f"{by}  {about}", 66).plain
+def _line(by: str, about: str) -> Content:
+    return Content.assemble(shown(by, 40, "bold"), "  ", shown(about, 66))

@@ -36,8 +36,8 @@ class EditHistory(ModalScreen["tuple[Item, ...] | None"]):
     ]
     DEFAULT_CSS = """
     EditHistory > Vertical { width: 76; height: 90%; }
-    EditHistory Input { height: 1; border: none; padding: 0 1; background: $boost; }
-    EditHistory OptionList { height: 1fr; border: none; padding: 0; text-wrap: nowrap; }
+    EditHistory Input { padding: 0 1; background: $boost; width: 66; max-width: 100%; }
+    EditHistory OptionList { height: 1fr; text-wrap: nowrap; }
     EditHistory #found { height: 8; }
     """
 
@@ -52,10 +52,10 @@ class EditHistory(ModalScreen["tuple[Item, ...] | None"]):
         """Make the search, what it found, and the history."""
         with Vertical():
             yield Static("find an item by title or id; enter puts it in", markup=False)
-            yield Input(id="wanted")
-            yield OptionList(id="found", markup=False)
+            yield Input(id="wanted", compact=True)
+            yield OptionList(id="found", markup=False, compact=True)
             yield Static("the history, newest first; delete takes out, ctrl+s uses it")
-            yield OptionList(id="chosen", markup=False)
+            yield OptionList(id="chosen", markup=False, compact=True)
 
     def on_mount(self) -> None:
         """Show what there is."""

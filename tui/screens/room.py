@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, cast
 
-from textual import events
+from textual import events, messages
 from textual.app import ComposeResult
 from textual.containers import Container
 from textual.screen import Screen
@@ -60,6 +60,10 @@ class Room(Screen[None]):
         """Hear of the category from now on."""
         self.recsys.category_signal.subscribe(self, self._told)
         self._told(self.recsys.category)
+
+    async def on_prune(self, event: messages.Prune) -> None:
+        """Let no worker go on while the widgets it would write into are taken away."""
+        self.workers.cancel_node(self)
 
     def category_changed(self, category: Category | None) -> None:
         """Show another category; None while there is none."""

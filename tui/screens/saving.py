@@ -11,14 +11,17 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
+ENDINGS = (".md", ".json")
+
 
 class SaveComparison(ModalScreen[Path | None]):
     """Ends with a path; its ending decides between Markdown and JSON."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Back")]
     DEFAULT_CSS = """
-    SaveComparison > Vertical { width: 76; }
-    SaveComparison Button { margin-top: 1; width: 100%; }
+    SaveComparison Input { width: 66; max-width: 100%; padding: 0 1; background: $boost; }
+    SaveComparison #why-not { color: $text-error; }
+    SaveComparison Button { margin-top: 1; width: 66; max-width: 100%; }
     """
 
     def __init__(self, proposed: Path) -> None:
@@ -30,21 +33,23 @@ class SaveComparison(ModalScreen[Path | None]):
         """Make the line and the two buttons."""
         with Vertical():
             yield Static("save the comparison as (.md or .json)", markup=False)
-            yield Input(f"{self.proposed}.md", id="path")
+            yield Input(f"{self.proposed}.md", id="path", compact=True)
             yield Static("", id="why-not", markup=False)
-            yield Button("Markdown", name=".md")
-            yield Button("JSON", name=".json")
+            yield Button("Markdown", name=".md", id="markdown", compact=True)
+            yield Button("JSON", name=".json", id="json", compact=True)
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """End with the path, under the ending of the button."""
-        path = Path(self.query_one("#path", Input).value).expanduser()
-        if path.name:
-            self.dismiss(path.with_suffix(event.button.name or ".md"))
+        typed = self.query_one("#path", Input).value.strip()
+        for one in ENDINGS:
+            typed = typed.removesuffix(one)
+        if Path(typed).name:
+            self.dismiss(Path(f"{typed}{event.button.name}").expanduser())
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """End with the path as it was typed."""
         path = Path(event.value.strip()).expanduser()
-        if path.suffix not in (".md", ".json"):
+        if path.suffix not in ENDINGS:
             self.query_one("#why-not", Static).update("the name must end in .md or .json")
             return
         self.dismiss(path)

@@ -14,7 +14,7 @@ from tui.text import duration
 
 SPARKS = "▁▂▃▄▅▆▇█"
 NAME, SPARK = 14, 16
-WIDE = 100
+WIDE = 94
 
 
 def sparkline(values: Sequence[float], width: int) -> str:

@@ -38,12 +38,12 @@ class PeoplePanel(Vertical):
 
     DEFAULT_CSS = """
     PeoplePanel { width: 34; height: 1fr; padding: 0 1 0 0; }
-    PeoplePanel Input { height: 1; border: none; padding: 0 1; background: $boost; }
-    PeoplePanel #found { height: auto; max-height: 8; border: none; padding: 0; display: none;
+    PeoplePanel Input { padding: 0 1; background: $boost; }
+    PeoplePanel #found { height: auto; max-height: 8; display: none;
         background: $surface; text-wrap: nowrap; }
     PeoplePanel.-searching #found { display: block; }
     PeoplePanel #whose { height: auto; padding: 0 1; }
-    PeoplePanel #past { height: 1fr; border: none; padding: 0; background: transparent;
+    PeoplePanel #past { height: 1fr; background: transparent;
         text-wrap: nowrap; scrollbar-size-vertical: 1; }
     """
 
@@ -64,10 +64,10 @@ class PeoplePanel(Vertical):
 
     def compose(self) -> ComposeResult:
         """Make the search line, the list of people and the history."""
-        yield Input(placeholder="/ find a person by id", id="search")
-        yield OptionList(id="found", markup=False)
+        yield Input(placeholder="/ find a person by id", id="search", compact=True)
+        yield OptionList(id="found", markup=False, compact=True)
         yield Static("", id="whose", markup=False)
-        yield OptionList(id="past", markup=False)
+        yield OptionList(id="past", markup=False, compact=True)
 
     def show_category(self, category: Category) -> None:
         """Search among other people."""
@@ -81,16 +81,23 @@ class PeoplePanel(Vertical):
         self.query_one("#past", OptionList).clear_options()
         self._painted = lambda: None
 
-    def show_person(self, person: Person, edited: Sequence[Item] | None) -> None:
-        """Show a person and what they had, or what was put in its place by hand."""
-        self._painted = lambda: self._paint(person, edited)
-        self._paint(person, edited)
+    def show_person(
+        self, person: Person, edited: Sequence[Item] | None, *, told: bool = True
+    ) -> None:
+        """Show a person and what they had, or what was put in its place by hand.
 
-    def _paint(self, person: Person, edited: Sequence[Item] | None) -> None:
+        What is held out is named where `told`.
+        """
+        self._painted = lambda: self._paint(person, edited, told)
+        self._painted()
+
+    def _paint(self, person: Person, edited: Sequence[Item] | None, told: bool) -> None:
         count = len(person.history) if edited is None else len(edited)
         whose = [shown(f"{person.id}", 60).stylize("bold"), Content(f"{count:,} events")]
         if edited is not None:
             whose.append(Content.styled("history edited by hand (h)", "$text-warning"))
+        elif person.held_out is not None and not told:
+            whose.append(Content.styled("last event held out, not told", "$text-success"))
         elif person.held_out is not None:
             whose.append(Content.styled("last event held out:", "$text-success"))
             whose.append(shown(_title(person.held_out.item), 60))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
@@ -36,6 +36,8 @@ class Facts:
     """What the model was trained with; 0 where it is not said."""
     layers: int
     hidden_size: int
+    size: int = 0
+    """Bytes on the server's disk; 0 where it is not said."""
 
 
 class ServerModels:
@@ -65,7 +67,11 @@ class ServerModels:
         with self._translating():
             found = self._package.list()
         return [
-            _facts(m.model or "", m.digest or "", m.details, (), "", "", {}) for m in found.models
+            replace(
+                _facts(m.model or "", m.digest or "", m.details, (), "", "", {}),
+                size=int(m.size or 0),
+            )
+            for m in found.models
         ]
 
     def show(self, model: str) -> Facts:
@@ -82,7 +88,7 @@ class ServerModels:
                 f"the server at {self.address} knows {model!r} but lists no build of it",
                 next_step="ollama list, and the name as it stands there",
             )
-        return _facts(
+        shown = _facts(
             listed.name,
             listed.digest,
             said.details,
@@ -91,19 +97,18 @@ class ServerModels:
             said.modelfile or "",
             said.modelinfo or {},
         )
+        return replace(shown, size=listed.size)
 
     def loaded_context(self, model: str) -> int:
         """Return the context a loaded model really has, by `/api/ps`; 0 where it is not said."""
-        with self._translating(model):
+        found = self.loaded()
+        return next((context for name, context in found.items() if same_name(name, model)), 0)
+
+    def loaded(self) -> dict[str, int]:
+        """Return the models in memory with the context each has, by `/api/ps`; 0 if not said."""
+        with self._translating():
             found = self._package.ps()
-        return next(
-            (
-                one.context_length or 0
-                for one in found.models
-                if same_name(one.model or one.name or "", model)
-            ),
-            0,
-        )
+        return {one.model or one.name or "": one.context_length or 0 for one in found.models}
 
     def pull(self, model: str, *, insecure: bool = False) -> Iterator[tuple[str, str, int, int]]:
         """Pull a model; yield (status, layer, bytes done, bytes in all) as the server says.

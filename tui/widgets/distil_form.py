@@ -1,0 +1,178 @@
+"""What a distillation is asked: teacher, weights, student, method, and how long."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal, VerticalScroll
+from textual.message import Message
+from textual.widgets import Button, Checkbox, Input, Label, Select, Static
+
+from distill.methods import METHODS, SIZES, describe
+from tui.distil_choices import OWN, Choice, Wanted
+from tui.shown import shown
+
+STARTS = (Choice("text", "the text of the items"), Choice("free", "chance"))
+MINUTES = "10"
+"""What a first try may take."""
+
+
+class Tick(Checkbox):
+    """A box that is empty where it is not ticked: colour alone would not say so."""
+
+    BUTTON_INNER = " "
+
+    def watch_value(self) -> None:
+        """Draw it anew."""
+        self.BUTTON_INNER = "X" if self.value else " "
+        super().watch_value()
+
+
+class DistilForm(VerticalScroll):
+    """A form; `wanted` is what it says."""
+
+    can_focus = False
+    DEFAULT_CSS = """
+    DistilForm { padding: 0 1; }
+    DistilForm .row { height: 1; width: 1fr; }
+    DistilForm .row > Label { width: 12; color: $text-muted; }
+    DistilForm .row > .second { margin-left: 2; }
+    DistilForm .row > Select { width: 1fr; max-width: 70; }
+    DistilForm .row > Input { width: 9; background: $surface; }
+    DistilForm .about { color: $text-muted; margin-left: 12; height: auto; max-width: 70; }
+    DistilForm Tick { background: transparent; border: none; padding: 0; margin-left: 12; }
+    DistilForm #form-category { height: auto; margin-bottom: 1; }
+    DistilForm #start { margin: 1 0 0 12; }
+    """
+
+    class Start(Message):
+        """What the form says is to be done."""
+
+        def __init__(self, wanted: Wanted) -> None:
+            """`wanted` has not been checked."""
+            super().__init__()
+            self.wanted = wanted
+
+    def __init__(self, teacher: str, *, id: str | None = None) -> None:
+        """`teacher` is the one there is; more come with `offer_teachers`."""
+        super().__init__(id=id)
+        self.category = ""
+        self._teacher = teacher
+
+    def compose(self) -> ComposeResult:
+        """Make the fields."""
+        yield Static("", id="form-category", markup=False)
+        with Horizontal(classes="row"):
+            yield Label("Teacher", markup=False)
+            yield _select("teacher", [Choice(self._teacher, self._teacher)])
+        yield Static("", id="teacher-about", classes="about", markup=False)
+        with Horizontal(classes="row"):
+            yield Label("Weights", markup=False)
+            yield _select("weights", [Choice(OWN, "the teacher's own")])
+        with Horizontal(classes="row"):
+            yield Label("Student", markup=False)
+            sizes = [Choice(name, f"{name} · {describe(one)}") for name, one in SIZES.items()]
+            yield _select("size", sizes)
+        with Horizontal(classes="row"):
+            yield Label("starts from", markup=False)
+            yield _select("start-from", STARTS)
+        with Horizontal(classes="row"):
+            yield Label("Method", markup=False)
+            yield _select("method", [Choice(name, name) for name in METHODS])
+        yield Static("", id="method-about", classes="about", markup=False)
+        with Horizontal(classes="row"):
+            yield from _field("minutes", "Minutes", MINUTES, "no limit")
+            yield from _field("requests", "Requests", "", "as fit", second=True)
+        with Horizontal(classes="row"):
+            yield from _field("epochs", "Epochs", "", "30")
+            yield from _field("seed", "Seed", "", "0", second=True)
+        yield Tick("even if no better than chance", id="gate", compact=True)
+        yield Tick("then train on everything once more", id="final", compact=True)
+        yield Button("Start", id="start", variant="primary", compact=True)
+
+    def show_category(self, name: str, says: str) -> None:
+        """Say whose people and items the student is for."""
+        self.category = name
+        self.query_one("#form-category", Static).update(shown(f"Distil {says} · c: another"))
+
+    def offer_teachers(self, choices: Sequence[Choice], about: str) -> None:
+        """Let one of these be chosen; `about` says how far the search for them is."""
+        _offer(self.query_one("#teacher", Select), choices)
+        self.query_one("#teacher-about", Static).update(shown(about))
+
+    def offer_weights(self, choices: Sequence[Choice]) -> None:
+        """Let one of these be chosen."""
+        _offer(self.query_one("#weights", Select), choices)
+
+    def focus_first(self) -> None:
+        """Begin with the first field."""
+        self.query_one("#teacher", Select).focus()
+
+    @property
+    def wanted(self) -> Wanted:
+        """What the form says."""
+
+        def text(name: str) -> str:
+            return self.query_one(f"#{name}", Input).value
+
+        return Wanted(
+            category=self.category,
+            teacher=_chosen(self.query_one("#teacher", Select)),
+            weights=_chosen(self.query_one("#weights", Select)),
+            size=_chosen(self.query_one("#size", Select)),
+            start=_chosen(self.query_one("#start-from", Select)),
+            method=_chosen(self.query_one("#method", Select)),
+            minutes=text("minutes"),
+            requests=text("requests"),
+            epochs=text("epochs"),
+            seed=text("seed"),
+            ignore_gate=self.query_one("#gate", Checkbox).value,
+            final=self.query_one("#final", Checkbox).value,
+        )
+
+    def on_select_changed(self, event: Select.Changed) -> None:
+        """Say what a method does; one without layers needs no weights."""
+        if event.select.id == "method":
+            name = _chosen(event.select)
+            self.query_one("#method-about", Static).update(shown(METHODS[name].about))
+            self.query_one("#weights", Select).disabled = name == "labels"
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        """Say what is wanted."""
+        event.stop()
+        self.post_message(self.Start(self.wanted))
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Enter in a field is no start: one of many minutes should be meant."""
+        event.stop()
+        self.query_one("#start", Button).focus()
+
+
+def _select(name: str, choices: Sequence[Choice]) -> Select[str]:
+    options = [(shown(one.says, 68), one.value) for one in choices]
+    made: Select[str] = Select(options, allow_blank=False, id=name, compact=True)
+    return made
+
+
+def _offer(select: Select[str], choices: Sequence[Choice]) -> None:
+    """Offer other choices, and keep what was chosen where it is among them."""
+    before = select.value
+    values = [one.value for one in choices]
+    select.set_options([(shown(one.says, 68), one.value) for one in choices])
+    select.value = before if before in values else values[0]
+
+
+def _chosen(select: Select[Any]) -> str:
+    return str(select.value)
+
+
+def _field(
+    name: str, label: str, value: str, empty: str, *, second: bool = False
+) -> list[Label | Input]:
+    kind: Literal["number", "integer"] = "number" if name == "minutes" else "integer"
+    return [
+        Label(label, markup=False, classes="second" if second else ""),
+        Input(value, placeholder=empty, id=name, type=kind, compact=True, max_length=8),
+    ]
