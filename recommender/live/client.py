@@ -118,9 +118,9 @@ class LiveClient:
 
     def _write(self, line: str) -> None:
         # Lines are short and the process always reads: nothing piles up that had to be waited for.
+        # Where it has ended, asyncio drops what is written, and `_listen` says that it ended.
         if self._process is not None and self._process.stdin is not None:
-            with suppress(ConnectionResetError, BrokenPipeError):
-                self._process.stdin.write(line.encode())
+            self._process.stdin.write(line.encode())
 
     async def _listen(self) -> None:
         assert self._process is not None

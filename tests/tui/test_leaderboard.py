@@ -270,9 +270,9 @@ def test_marks_do_not_cross_scopes(board: Settings) -> None:
         screen = await at_board(pilot)
         await pilot.press("space", "g")
         await until(pilot, lambda: screen.table.scope == GATE, "the gate")
-        assert screen.table.marked == []
-        await pilot.press("space", "down", "space")
         versus = screen.query_one(Versus)
+        assert (screen.table.marked, versus.said) == ([], ())
+        await pilot.press("space", "down", "space")
         await until(pilot, lambda: len(versus.said) == 5, "the comparison at the gate")
         assert versus.said[1].startswith("mrr ")
         assert "teacher tiny" in versus.said[0]

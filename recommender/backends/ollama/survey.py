@@ -95,7 +95,7 @@ class Survey:
         for listed in models.pulled():
             facts = self._facts(models, listed)
             if facts is not None:
-                found.append(_model(facts, listed, None, version))
+                found.append(_model(facts, listed, loaded.get(listed.name), version))
         return tuple(found)
 
     def _facts(self, models: ServerModels, listed: Facts) -> Facts | None:

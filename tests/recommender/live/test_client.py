@@ -238,6 +238,17 @@ def test_a_process_that_stands_still_is_ended_all_the_same(home: Settings) -> No
     run(talk)
 
 
+def test_it_ends_by_itself_when_it_is_closed(home: Settings) -> None:
+    async def talk() -> None:
+        async with opened(home, "student") as ranker:
+            started = time.perf_counter()
+            await ranker.client.close()
+            assert time.perf_counter() - started < 0.9  # before it would be made to
+            assert ended(ranker.client)
+
+    run(talk)
+
+
 def test_closed_while_it_is_started_nothing_stays(home: Settings) -> None:
     async def talk() -> None:
         client = LiveClient(SHOP, "student", home)

@@ -102,10 +102,10 @@ def test_a_run_of_a_teacher_is_no_student(tmp_path: Path, home: Settings) -> Non
 def test_a_damaged_student_is_refused(tmp_path: Path, home: Settings) -> None:
     with Store.open(tmp_path / "db", tmp_path / "artifacts") as store:
         run = add_student(store, add_shop(store, people=20), "best-1")
-        network = Path(store.artifacts.open(run.artifact).path) / "student.onnx"
-        network.chmod(0o644)
-        whole = network.read_bytes()
-        network.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        counts = Path(store.artifacts.open(run.artifact).path) / "popularity.safetensors"
+        counts.chmod(0o644)
+        whole = counts.read_bytes()
+        counts.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))  # another count, well formed
         with pytest.raises(ArtifactDamaged):
             opened(store, "student", home)
 
