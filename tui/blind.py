@@ -38,8 +38,14 @@ class Blind:
             self.tally.setdefault(one, 0)
 
     def name(self, by: str) -> str:
-        """Return the letter a ranker is shown under."""
-        return ascii_uppercase[self.order.index(by)]
+        """Return the letter a ranker is shown under: A to Z, then A2 and so on.
+
+        >>> many = Blind([str(number) for number in range(28)], seed=0)
+        >>> [many.name(by) for by in many.order[-3:]]
+        ['Z', 'A2', 'B2']
+        """
+        again, letter = divmod(self.order.index(by), len(ascii_uppercase))
+        return ascii_uppercase[letter] + (str(again + 1) if again else "")
 
     def prefer(self, by: str) -> None:
         """Count a preference."""

@@ -123,7 +123,7 @@ def kept_by(layers: Sequence[float], cut: float) -> tuple[int, ...]:
     >>> kept_by([5.0, 1.0, 4.0, 3.0], 0.5), kept_by([5.0, 1.0, 4.0, 3.0], 0.75)
     ((0, 2), (0,))
     """
-    return kept_layers(np.array(layers), max(1, int(len(layers) * cut)))
+    return kept_layers(np.array(layers), max(1, int(len(layers) * (1 - cut))))
 
 
 def ratio_words(details: Mapping[str, object]) -> str:

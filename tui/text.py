@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Generator, Iterable, Iterator
+from datetime import UTC, datetime, timedelta
 
 REASON = 600
 """Characters of a model's reason that are shown; more is cut with '…'."""
@@ -31,6 +32,7 @@ _SPACE = re.compile(r"\s+")
 _JOINER = "\u200d"  # holds a family emoji together; harmless
 _UNSHOWN = {"Cc", "Cf", "Cs"}
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LINE_ENDS = "\n\x0b\x0c\x85\u2028\u2029"
 _STOPS, _WIDE_STOPS, _CLOSERS = ".!?…", "。！？", "\"'”’»)]"
 _OPENERS = "\"'“‘«(¿¡"
@@ -182,3 +184,15 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def day(milliseconds: int) -> str:
+    """Return the day of a moment, in UTC; nothing for one that no calendar has.
+
+    >>> day(978302109000), day(-62135596800001)
+    ('2000-12-31', '')
+    """
+    try:
+        return f"{_EPOCH + timedelta(milliseconds=milliseconds):%Y-%m-%d}"
+    except OverflowError:
+        return ""

@@ -10,13 +10,14 @@ from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
+from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from storage.errors import RecsysError
 from storage.records import Category, Item
-from tui.shown import shown
+from tui.shown import filling
 from tui.widgets.people import PAUSE
 
 if TYPE_CHECKING:
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
     from tui.app import RecsysApp
 
 FOUND = 12
+WIDE = 66
+"""Cells of the search, and of a title."""
+
+
+FINDS = "find an item by title or id; enter, or a click, puts it in as the newest"
+TAKES_OUT = "the history, newest first; delete, or a click, takes an item out"
+ENDS = "tab goes on · ctrl+s uses this history · escape leaves it as it was"
 
 
 class EditHistory(ModalScreen["tuple[Item, ...] | None"]):
@@ -37,6 +45,7 @@ class EditHistory(ModalScreen["tuple[Item, ...] | None"]):
     DEFAULT_CSS = """
     EditHistory > Vertical { width: 76; height: 90%; }
     EditHistory Input { padding: 0 1; background: $boost; width: 66; max-width: 100%; }
+    EditHistory .says { color: $text-muted; }
     EditHistory OptionList { height: 1fr; text-wrap: nowrap; }
     EditHistory #found { height: 8; }
     """
@@ -47,15 +56,19 @@ class EditHistory(ModalScreen["tuple[Item, ...] | None"]):
         self.category = category
         self.items = list(items)
         self.found: list[Item] = []
+        self._sought = ""
+        """What the found items are found by."""
+        self._rows: dict[Item, Content] = {}
 
     def compose(self) -> ComposeResult:
         """Make the search, what it found, and the history."""
         with Vertical():
-            yield Static("find an item by title or id; enter puts it in", markup=False)
-            yield Input(id="wanted", compact=True)
+            yield Static(FINDS, classes="says", markup=False)
+            yield Input(placeholder="title or id", id="wanted", compact=True)
             yield OptionList(id="found", markup=False, compact=True)
-            yield Static("the history, newest first; delete takes out, ctrl+s uses it")
+            yield Static(TAKES_OUT, classes="says", markup=False)
             yield OptionList(id="chosen", markup=False, compact=True)
+            yield Static(ENDS, classes="says", markup=False)
 
     def on_mount(self) -> None:
         """Show what there is."""
@@ -66,22 +79,28 @@ class EditHistory(ModalScreen["tuple[Item, ...] | None"]):
         """Search while it is typed."""
         self.search(event.value)
 
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Put the first item that was found in."""
+    async def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Put the first item that is called so in; what comes after waits for it."""
+        if event.value != self._sought:  # typed faster than it is looked for
+            await self._look(event.value)
         if self.found:
             self._put_in(self.found[0])
 
     @work(exclusive=True, group="items")
     async def search(self, text: str) -> None:
-        """Show the items a text finds."""
+        """Show the items a text finds, once nobody types."""
         await asyncio.sleep(PAUSE)
+        await self._look(text)
+
+    async def _look(self, text: str) -> None:
         app = cast("RecsysApp", self.app)
         try:
-            self.found = await app.ask_store(_named(self.category.id, text))
+            found = await app.ask_store(_named(self.category.id, text))
         except RecsysError as error:
             app.say(error)
             return
-        rows = [Option(shown(item.title or item.id, 70)) for item in self.found]
+        self.found, self._sought = found, text
+        rows = [Option(self._row(item)) for item in self.found]
         none = [Option("nothing is called so", disabled=True)] if text.strip() else []
         self.query_one("#found", OptionList).set_options(rows or none)
 
@@ -93,9 +112,10 @@ class EditHistory(ModalScreen["tuple[Item, ...] | None"]):
             self.action_take_out()
 
     def action_take_out(self) -> None:
-        """Take the item under the cursor out of the history."""
-        place = self.query_one("#chosen", OptionList).highlighted
-        if place is not None and place < len(self.items):
+        """Take the item under the cursor out, if that is in the history."""
+        chosen = self.query_one("#chosen", OptionList)
+        place = chosen.highlighted
+        if place is not None and chosen.has_focus:
             del self.items[len(self.items) - 1 - place]
             self._paint()
 
@@ -110,9 +130,15 @@ class EditHistory(ModalScreen["tuple[Item, ...] | None"]):
     def _paint(self) -> None:
         chosen = self.query_one("#chosen", OptionList)
         place = chosen.highlighted
-        chosen.set_options(Option(shown(i.title or i.id, 70)) for i in reversed(self.items))
+        chosen.set_options(Option(self._row(item)) for item in reversed(self.items))
         if self.items:
             chosen.highlighted = min(place or 0, len(self.items) - 1)
+
+    def _row(self, item: Item) -> Content:
+        if item not in self._rows:
+            title, brand = item.title or item.id, f" · {item.brand}" if item.brand else ""
+            self._rows[item] = filling(title + brand, WIDE)
+        return self._rows[item]
 
 
 def _named(category: int, text: str) -> Callable[[Store], list[Item]]:

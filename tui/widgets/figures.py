@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from textual.app import RenderResult
 from textual.content import Content
 from textual.widget import Widget
 
 from tui.comparing import Figures
-from tui.shown import shown
+from tui.shown import filling, shown
 from tui.text import duration
 
 SPARKS = "▁▂▃▄▅▆▇█"
-NAME, SPARK = 14, 16
-WIDE = 94
+NAME, LONGEST_NAME = 12, 40
+"""Cells of a name: at least, and where there is room."""
+SPARK, LONGEST_SPARK = 16, 48
+"""The same of the bars of past answers."""
+EXPENDABLE = ("latency", "tau", "last")
+"""Parts that are left out where there is no room, the first of them first."""
 
 
 def sparkline(values: Sequence[float], width: int) -> str:
@@ -31,11 +36,22 @@ def sparkline(values: Sequence[float], width: int) -> str:
     return "".join(bars).ljust(width)
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One thing that is said of every column."""
+
+    head: str
+    cells: int
+    says: Callable[[Figures, int], str]
+    """Of so many cells at most."""
+
+
 class FigureLines(Widget):
     """One line a column under one of heads; parts that find no room are left out."""
 
     DEFAULT_CSS = """
-    FigureLines { height: auto; width: 1fr; padding: 0 1; border-top: solid $panel; }
+    FigureLines { height: auto; max-height: 40%; width: 1fr; padding: 0 1;
+        border-top: solid $panel; text-wrap: nowrap; text-overflow: ellipsis; }
     """
 
     def __init__(self) -> None:
@@ -54,23 +70,61 @@ class FigureLines(Widget):
         """Draw the lines."""
         if self._says:
             return shown(self._says)
-        wide = self.size.width >= WIDE
-        head = "".ljust(NAME) + (" latency".ljust(SPARK + 1) if wide else "")
-        head += f"{'last':>10}{'p50':>10}{'slower':>9}{f'overlap@{self._n}':>12}{'tau':>7}"
-        head += f"{'held-out hits':>15}" if wide else f"{'hits':>9}"
-        lines = [Content.styled(head, "dim")]
-        lines += [self._line(one, wide) for one in self._figures]
+        longest = max((len(one.by) for one in self._figures), default=0)
+        name, parts = laid_out(self.size.width, longest, self._n)
+        heads = "".join(_set(part.head, part) for part in parts)
+        lines = [Content.styled(" " * name + heads, "dim")]
+        for one in self._figures:
+            words = (_set(part.says(one, part.cells - 1), part) for part in parts)
+            lines.append(Content.assemble(filling(one.by, name), *words))
         return Content("\n").join(lines)
 
-    def _line(self, one: Figures, wide: bool) -> Content:
-        hits = f"{one.hits} of {one.visited}" if one.visited else "-"
-        spark = f" {sparkline(one.latencies, SPARK)}" if wide else ""
-        line = shown(one.by).truncate(NAME, ellipsis=True, pad=True)
-        words = (
-            f"{spark}{_span(one.last):>10}{_span(one.p50):>10}{_times(one.ratio):>9}"
-            f"{_share(one.overlap):>12}{_share(one.tau):>7}"
-        )
-        return Content.assemble(line, words, f"{hits:>15}" if wide else f"{hits:>9}")
+
+def laid_out(width: int, longest: int, n: int) -> tuple[int, list[Part]]:
+    """Return the cells of a name, and the parts that fit beside it.
+
+    >>> for width in (58, 78, 94, 198):
+    ...     name, parts = laid_out(width, 10, 10)
+    ...     print(name, [part.head for part in parts])
+    12 ['p50', 'slower', 'overlap@10', 'hits']
+    12 ['last', 'p50', 'slower', 'overlap@10', 'tau', 'hits']
+    12 ['latency', 'last', 'p50', 'slower', 'overlap@10', 'tau', 'hits']
+    12 ['latency', 'last', 'p50', 'slower', 'overlap@10', 'tau', 'held-out hits']
+    """
+    parts = _parts(n, SPARK)
+    for least in EXPENDABLE:
+        if _cells(parts) + NAME > width:
+            parts = [part for part in parts if part.head != least]
+    spare = max(0, width - _cells(parts) - NAME)
+    more = min(spare, max(0, min(longest, LONGEST_NAME) - NAME))
+    if spare - more >= 4:
+        parts[-1] = replace(parts[-1], head="held-out hits", cells=parts[-1].cells + 4)
+        spare -= 4
+    if parts[0].head == "latency":
+        parts[0] = _parts(n, min(LONGEST_SPARK, SPARK + spare - more))[0]
+    return NAME + more, parts
+
+
+def _parts(n: int, spark: int) -> list[Part]:
+    return [
+        Part("latency", spark + 1, lambda one, cells: sparkline(one.latencies, cells)),
+        Part("last", 12, lambda one, cells: _span(one.last)),
+        Part("p50", 12, lambda one, cells: _span(one.p50)),
+        Part("slower", 12, lambda one, cells: _times(one.ratio)),
+        Part(f"overlap@{n}", 11, lambda one, cells: _share(one.overlap)),
+        Part("tau", 6, lambda one, cells: _share(one.tau)),
+        Part("hits", 11, lambda one, cells: f"{one.hits} of {one.visited}" if one.visited else "-"),
+    ]
+
+
+def _cells(parts: Sequence[Part]) -> int:
+    return sum(part.cells for part in parts)
+
+
+def _set(words: str, part: Part) -> str:
+    if part.head == "latency":
+        return f" {words}".ljust(part.cells)
+    return words.rjust(part.cells)
 
 
 def _span(seconds: float | None) -> str:

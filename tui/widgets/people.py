@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import work
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
@@ -17,7 +17,8 @@ from textual.widgets.option_list import Option
 
 from storage.errors import RecsysError
 from storage.records import NO_TIME, Category, Item
-from tui.shown import shown
+from tui.shown import filling, shown
+from tui.text import day
 
 if TYPE_CHECKING:
     from recommender.people import Person
@@ -36,6 +37,9 @@ PAUSE = 0.08
 class PeoplePanel(Vertical):
     """A search line, who was found, and the history of whom was picked."""
 
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("down", "to_found", "To who was found", show=False)
+    ]
     DEFAULT_CSS = """
     PeoplePanel { width: 34; height: 1fr; padding: 0 1 0 0; }
     PeoplePanel Input { padding: 0 1; background: $boost; }
@@ -135,13 +139,33 @@ class PeoplePanel(Vertical):
         await asyncio.sleep(PAUSE)
         app = cast("RecsysApp", self.app)
         try:
-            self.found = await app.ask_store(_beginning(category.id, text.strip()))
+            found = await app.ask_store(_beginning(category.id, text.strip()))
         except RecsysError as error:
             app.say(error)
             return
+        self.found = found[:SHOWN]
         rows = [Option(shown(one, 60)) for one in self.found]
-        none = [Option("nobody's id begins so", disabled=True)]
-        self.query_one("#found", OptionList).set_options(rows or none)
+        if not rows:
+            rows = [Option("nobody's id begins so", disabled=True)]
+        elif len(found) > SHOWN:
+            rows.append(Option("… and others: type on", disabled=True))
+        self.query_one("#found", OptionList).set_options(rows)
+
+    def action_to_found(self) -> None:
+        """Go from the search line to who was found."""
+        found = self.query_one("#found", OptionList)
+        if self.has_class("-searching") and self.found:
+            found.highlighted = 0
+            found.focus()
+
+    def on_descendant_focus(self) -> None:
+        """Go on with a search that was left."""
+        self.set_class(bool(self.query_one("#search", Input).value.strip()), "-searching")
+
+    def on_descendant_blur(self) -> None:
+        """Give the history its room back when the search is left."""
+        if not self.has_focus_within:
+            self.set_class(False, "-searching")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Pick the person that was typed, or the first that was found."""
@@ -180,29 +204,21 @@ class PeoplePanel(Vertical):
 
 
 def _beginning(category: int, text: str) -> Callable[[Store], list[str]]:
-    return lambda store: store.catalogue.find_users(category, text, SHOWN)
+    return lambda store: store.catalogue.find_users(category, text, SHOWN + 1)
 
 
 def _event(event: PastEvent, width: int) -> Content:
     rating = "" if event.rating is None else f"{event.rating:g}"
-    day = "" if event.time == NO_TIME else _day(event.time)
-    return _row(Content(f"{rating:>3} "), event.item, width, day)
+    when = "" if event.time == NO_TIME else day(event.time)
+    return _row(Content(f"{rating:>3} "), event.item, width, when)
 
 
-def _row(before: Content, item: Item, width: int, day: str = "") -> Content:
-    after = f" {day}" if day and width >= 30 else ""
+def _row(before: Content, item: Item, width: int, when: str = "") -> Content:
+    after = f" {when}" if when and width >= 30 else ""
     room = max(6, width - before.cell_length - len(after))
     brand = f" · {item.brand}" if item.brand else ""
-    title = shown(_title(item) + brand, room * 2).truncate(room, ellipsis=True, pad=True)
-    return Content.assemble(before, title, (after, "dim"))
+    return Content.assemble(before, filling(_title(item) + brand, room), (after, "dim"))
 
 
 def _title(item: Item) -> str:
     return item.title or item.id
-
-
-def _day(milliseconds: int) -> str:
-    try:
-        return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%d}"
-    except (OverflowError, ValueError, OSError):
-        return ""
