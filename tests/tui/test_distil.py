@@ -5,32 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import Button, ContentSwitcher, Input, RichLog, Select
+from textual.widgets import RichLog
 
-from distill.config import DistilConfig
 from distill.jobs.jobs import Jobs
 from distill.jobs.records import Job, JobSpec
 from recommender.config import Settings
 from recommender.events import Notice, Progress, StageStarted
 from recommender.models import FETCH
-from storage.errors import BadSetting
 from tests.cli.shop import HOSTILE, HOSTILE_SHOWN, NAME
 from tests.distill.conftest import configured as tiny
 from tests.distill.jobs.conftest import MODEL, Registry
-from tests.tui.begun import app_at
+from tests.tui.distilling import begun, opened, ready, screen_of, side
 from tests.tui.recorded import alive, distillation, record, say
 from tests.tui.shop import Shop, text_of, until
-from tui.app import RecsysApp
-from tui.distil_choices import Wanted, configured, teachers_here, title_of, weights_here
-from tui.screens.distil import Distil
-from tui.widgets.distil_form import DistilForm
-from tui.widgets.job_list import JobList
 from tui.widgets.shown_job import ShownJob
 
 SIZES = [(60, 18), (80, 24), (100, 30), (200, 50)]
@@ -56,40 +48,6 @@ def ended(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[None]:
 def registry() -> Iterator[Registry]:
     with Registry() as server:
         yield server
-
-
-def begun(settings: Settings) -> RecsysApp:
-    """The app, begun at this screen."""
-    return app_at("distil", settings)
-
-
-@asynccontextmanager
-async def opened(app: RecsysApp, size: tuple[int, int] = (100, 30)) -> AsyncIterator[Pilot[None]]:
-    """The app as it runs, with what it notifies of."""
-    async with app.run_test(size=size, notifications=True) as pilot:
-        yield pilot
-
-
-def screen_of(pilot: Pilot[None]) -> Distil:
-    assert isinstance(pilot.app.screen, Distil), pilot.app.screen
-    return pilot.app.screen
-
-
-def side(pilot: Pilot[None]) -> str:
-    return str(screen_of(pilot).query_one("#beside", ContentSwitcher).current)
-
-
-async def ready(pilot: Pilot[None], jobs: int) -> JobList:
-    """Wait until so many jobs are listed, and give the keys to the list."""
-    screen = screen_of(pilot)
-    listed = screen.query_one(JobList)
-    await until(pilot, lambda: listed.option_count == jobs + 1, f"{jobs} jobs")
-    await until(pilot, lambda: screen.recsys.category or side(pilot) != "form", "the Store is read")
-    if side(pilot) == "no-data":
-        await until(pilot, lambda: isinstance(screen.focused, Button), "what brings data")
-    listed.focus()
-    await pilot.pause()
-    return listed
 
 
 async def looking(pilot: Pilot[None], name: str) -> Job:
@@ -269,6 +227,23 @@ def test_remove_forgets_a_job_and_keeps_the_highlight_in_the_list(settings: Sett
     asyncio.run(flow())
 
 
+def test_each_job_has_its_own_log_however_often_one_goes_to_and_fro(settings: Settings) -> None:
+    record(settings, "b", [Notice("b one"), Notice("b two")], end={"state": "done"})
+    record(settings, "a", [Notice("a one")], end={"state": "done"})
+
+    async def flow() -> None:
+        async with opened(begun(settings)) as pilot:
+            await ready(pilot, 2)
+            for key, name in (("down", "b"), ("down", "a"), ("up", "b"), ("down", "a")):
+                await pilot.press(key)
+                await looking(pilot, name)
+                lines = [line.strip() for line in log_of(pilot).splitlines()]
+                expected = ["b one", "b two"] if name == "b" else ["a one"]
+                assert lines == expected, name
+
+    asyncio.run(flow())
+
+
 def test_a_new_job_leaves_the_highlight_where_it_was(settings: Settings) -> None:
     record(settings, "a", [Notice("first")], end={"state": "done"})
 
@@ -296,87 +271,6 @@ def test_no_data_offers_some_and_what_it_brings_can_be_distilled(settings: Setti
             assert "Electronics (synthetic sample)" in text_of(pilot.app)
             await ready(pilot, 1)
             assert "✓ done" in text_of(pilot.app)
-
-    asyncio.run(flow())
-
-
-def test_a_form_starts_a_job_that_is_then_looked_at(shop: Shop) -> None:
-    """The job itself is stopped as soon as it is there: others follow one to its end."""
-
-    async def flow() -> None:
-        async with opened(begun(shop.settings), (100, 30)) as pilot:
-            await until(pilot, lambda: f"Distil {NAME}" in text_of(pilot.app))
-            form = screen_of(pilot).query_one(DistilForm)
-            await until(pilot, lambda: "no Ollama server" in text_of(pilot.app))
-            form.query_one("#method", Select).value = "labels"
-            form.query_one("#size", Select).value = "deep"
-            form.query_one("#requests", Input).value = "32"
-            form.query_one("#minutes", Input).value = ""
-            await pilot.pause()
-            assert "no weights are opened" in text_of(pilot.app)
-            assert form.query_one("#weights", Select).disabled
-            await pilot.click("#gate")
-            await pilot.click("#start")
-            await ready(pilot, 1)
-            await until(pilot, lambda: side(pilot) == "job")
-            job = screen_of(pilot).job
-            assert job is not None
-            assert job.spec.title == f"{NAME}: slow, labels, 32 requests"
-            made = DistilConfig.from_dict(job.spec.arguments)
-            assert (made.category, made.teacher.spec, made.teacher.requests) == (NAME, "slow", 32)
-            assert (made.teacher.weights, made.loss.layer) == ("none", 0.0)
-            assert made.student.network.blocks == 4
-            assert made.teacher.ignore_gate
-            assert not made.final
-            await pilot.press("n")
-            await pilot.click("#start")
-            await until(pilot, lambda: "that runs already" in text_of(pilot.app))
-            assert screen_of(pilot).query_one(JobList).option_count == 2
-
-    asyncio.run(flow())
-
-
-def test_a_number_that_is_none_starts_nothing(shop: Shop) -> None:
-    async def flow() -> None:
-        async with opened(begun(shop.settings)) as pilot:
-            await until(pilot, lambda: f"Distil {NAME}" in text_of(pilot.app))
-            epochs = screen_of(pilot).query_one("#epochs", Input)
-            epochs.focus()
-            await pilot.press("x", "0", "enter")
-            assert epochs.value == "0"  # a letter does not go in
-            await pilot.press("enter")
-            await until(pilot, lambda: "no whole number of 1 or more" in text_of(pilot.app))
-            assert not (shop.settings.data_dir / "jobs").exists()
-
-    asyncio.run(flow())
-
-
-def test_models_of_a_server_are_offered_and_its_absence_holds_nobody_up(
-    shop: Shop, registry: Registry
-) -> None:
-    registry.there = True
-    settings = shop.settings.model_copy(update={"hosts": ("127.0.0.1:9", registry.url)})
-
-    async def flow() -> None:
-        async with opened(begun(settings)) as pilot:
-            await until(pilot, lambda: "and 1 of an Ollama server" in text_of(pilot.app))
-            teacher = screen_of(pilot).query_one("#teacher", Select)
-            assert teacher.value == "slow"
-            teacher.value = MODEL
-            await pilot.pause()
-            assert MODEL in text_of(pilot.app)
-            assert screen_of(pilot).query_one(DistilForm).wanted.teacher == MODEL
-
-    asyncio.run(flow())
-
-
-def test_a_damaged_list_of_models_is_said(shop: Shop) -> None:
-    (shop.settings.models / "registered.json").write_text("{")
-
-    async def flow() -> None:
-        async with opened(begun(shop.settings)) as pilot:
-            await until(pilot, lambda: "cannot read the registered models" in text_of(pilot.app))
-            assert side(pilot) == "form"
 
     asyncio.run(flow())
 
@@ -432,42 +326,6 @@ def test_a_true_distillation_to_its_end(shop: Shop, llama: Path) -> None:
 
     asyncio.run(first())
     asyncio.run(second())
-
-
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"minutes": "-1"}, "minutes: '-1' is no number"),
-        ({"minutes": "nan"}, "minutes: 'nan' is no number"),
-        ({"minutes": "soon"}, "minutes: 'soon' is no number"),
-        ({"requests": "2.5"}, "requests: '2.5' is no whole number"),
-        ({"requests": "-3"}, "requests: '-3' is no whole number"),
-        ({"epochs": "0"}, "epochs: '0' is no whole number of 1"),
-        ({"seed": "-1"}, "seed: '-1' is no whole number"),
-        ({"method": "magic"}, "no method 'magic'"),
-        ({"size": "huge"}, "no size 'huge'"),
-        ({"start": "middle"}, "starts from 'text' or 'free'"),
-    ],
-)
-def test_what_cannot_be_wanted(settings: Settings, changes: dict[str, str], says: str) -> None:
-    with pytest.raises(BadSetting, match=says):
-        configured(Wanted("Books", "embedded", **changes), settings)  # type: ignore[arg-type]
-
-
-def test_what_is_wanted_is_what_the_command_line_would_do(settings: Settings) -> None:
-    from tui.cli import distill
-
-    here = settings.model_copy(update={"candidates": 7, "weights": "mine", "seed": 5})
-    made = configured(Wanted("Books", "embedded", weights="mine", minutes="3"), here)
-    asked = distill.configured("Books", here, minutes=3, requests=0, epochs=None)
-    assert made == asked
-    assert title_of(made, "fisher") == "Books: embedded, fisher, 3 min"
-
-
-def test_own_backends_and_weights_of_the_settings_are_offered(settings: Settings) -> None:
-    here = settings.model_copy(update={"backends": {"mine": "a:B"}, "weights": "org/model"})
-    assert [one.value for one in teachers_here(here)] == ["embedded", "minilm", "mine"]
-    assert [one.value for one in weights_here(here)] == ["org/model", "", "none", "embedded"]
 
 
 def test_a_folder_of_jobs_that_goes_away_is_an_empty_list(settings: Settings) -> None:

@@ -83,7 +83,7 @@ class EditHistory(ModalScreen["tuple[Item, ...] | None"]):
         """Put the first item that is called so in; what comes after waits for it."""
         if event.value != self._sought:  # typed faster than it is looked for
             await self._look(event.value)
-        if self.found:
+        if self.found and event.value == self._sought:
             self._put_in(self.found[0])
 
     @work(exclusive=True, group="items")
@@ -126,6 +126,7 @@ class EditHistory(ModalScreen["tuple[Item, ...] | None"]):
     def _put_in(self, item: Item) -> None:
         self.items.append(item)
         self._paint()
+        self.query_one("#chosen", OptionList).highlighted = 0
 
     def _paint(self) -> None:
         chosen = self.query_one("#chosen", OptionList)
@@ -136,8 +137,8 @@ class EditHistory(ModalScreen["tuple[Item, ...] | None"]):
 
     def _row(self, item: Item) -> Content:
         if item not in self._rows:
-            title, brand = item.title or item.id, f" · {item.brand}" if item.brand else ""
-            self._rows[item] = filling(title + brand, WIDE)
+            brand = f" · {item.brand}" if item.brand else ""
+            self._rows[item] = filling((item.title or item.id) + brand, WIDE)
         return self._rows[item]
 
 
