@@ -7,6 +7,7 @@ settings, the Store's threads, the category, the jobs, and how one leaves.
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
@@ -118,6 +119,9 @@ class RecsysApp(App[None]):
             self.say(error)
             return
         self.loaded = True
+        # What is loaded by now stays: the collector need not walk through it again and again,
+        # which would hold the window up for longer than a person overlooks.
+        gc.freeze()
         newest = max(found, key=lambda one: one.imported_at, default=None)
         named = next((one for one in found if one.name == wanted), None)
         if wanted and named is None and found:

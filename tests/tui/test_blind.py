@@ -53,6 +53,15 @@ def test_who_died_stays_in_the_tally() -> None:
         blind.name("teacher")
 
 
+def test_who_joins_later_is_one_more_to_choose_from() -> None:
+    blind = Blind(["student"], seed=1)
+    blind.shuffle(["student", "teacher"])
+    blind.prefer("student")
+    (line,) = blind.words()
+    assert "teacher 0 of 1" in line
+    assert line.endswith("with probability 1.000")
+
+
 @given(count=st.integers(1, 11), preferred=st.integers(0, 11))
 def test_the_chance_for_two_is_counted_out(count: int, preferred: int) -> None:
     preferred = min(preferred, count)

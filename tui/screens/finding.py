@@ -43,7 +43,7 @@ class EditHistory(ModalScreen["tuple[Item, ...] | None"]):
         Binding("delete", "take_out", "Take out"),
     ]
     DEFAULT_CSS = """
-    EditHistory > Vertical { width: 76; height: 90%; }
+    EditHistory > Vertical { width: 76; max-width: 100%; height: 90%; }
     EditHistory Input { padding: 0 1; background: $boost; width: 66; max-width: 100%; }
     EditHistory .says { color: $text-muted; }
     EditHistory OptionList { height: 1fr; text-wrap: nowrap; }
