@@ -20,11 +20,11 @@ def shown(text: str, width: int | None = None, style: str = "") -> Content:
     return Content.styled(cleaned, style) if style else Content(cleaned)
 
 
-def filling(text: str, cells: int) -> Content:
-    """Return foreign text that fills just so many cells of a row, cut with '…' or padded.
+def filling(text: str, cells: int, *, pad: bool = True) -> Content:
+    """Return foreign text for so many cells of a row: cut with '…', and padded if wanted.
 
     >>> filling("漢字 [b]Heat[/b]", 9).plain, filling("Heat", 6).plain
     ('漢字 [b]…', 'Heat  ')
     """
     # A list of many titles is made between two frames: what a row cannot show is not read.
-    return shown(text[: 16 * cells], 2 * cells).truncate(cells, ellipsis=True, pad=True)
+    return shown(text[: 16 * cells], 2 * cells).truncate(cells, ellipsis=True, pad=pad)

@@ -27,7 +27,8 @@ def assert_looks_the_same(app: App[None], name: str, *, update: bool) -> None:
     if drawn != before:
         Path(f"{name}.drawn.svg").write_text(drawn, encoding="utf-8")
         words, kept_words = _words(drawn), _words(before)
-        assert words == kept_words
+        differ = [pair for pair in zip(words, kept_words, strict=False) if pair[0] != pair[1]]
+        assert not differ, f"{name}: {differ}"
         raise AssertionError(f"{name}: the same words, drawn differently: see {name}.drawn.svg")
 
 

@@ -15,6 +15,7 @@ from recommender.config import Settings
 from storage.records import Category, Item, ItemRow
 from tests.tui.hosting import Host, item, stocked
 from tests.tui.shop import text_of, until
+from tui.reading import StoreReader
 from tui.screens.finding import FOUND, EditHistory
 
 TITLES = ["Heat", "Heat 2", "[b]Alien[/b]", "Alien\x1b[2J II", *(f"Film {n}" for n in range(40))]
@@ -154,6 +155,25 @@ def test_a_store_that_cannot_be_read_is_a_sentence(shop: Shop, tmp_path: Path) -
     assert run((broken, shop[1]), flow) == OWN
 
 
+def test_what_was_found_before_is_not_put_in_for_what_cannot_be_looked_for(
+    shop: Shop, tmp_path: Path
+) -> None:
+    broken = shop[0].model_copy(update={"db": str(tmp_path / "broken.sqlite")})
+    Path(broken.db).write_bytes(b"no database at all" * 100)
+
+    async def flow(pilot: Pilot[None], app: Host, screen: EditHistory) -> None:
+        await pilot.press(*"heat")
+        await until(pilot, lambda: screen.found, "found")
+        app.reader.close()
+        app.reader = StoreReader(broken)
+        screen.query_one(Input).value = "alien"
+        await pilot.press("enter")
+        await until(pilot, lambda: app.said, "said")
+        await pilot.press("ctrl+s")
+
+    assert run(shop, flow) == OWN
+
+
 @pytest.mark.parametrize("size", [(60, 18), (80, 24), (200, 50)])
 def test_it_says_its_keys_and_fits(shop: Shop, size: tuple[int, int]) -> None:
     async def flow(pilot: Pilot[None], app: Host, screen: EditHistory) -> None:
@@ -174,12 +194,14 @@ def test_it_says_its_keys_and_fits(shop: Shop, size: tuple[int, int]) -> None:
     assert run(shop, flow, size=size) is None
 
 
-@pytest.mark.parametrize("title", ["A usual title of a film (1995)", "a\u200b" * 5_000])
+@pytest.mark.parametrize("title", ["A usual title of a film (1995)", "a\u200b" * 5_000, "宽" * 200])
 def test_a_long_history_is_drawn_between_two_frames(shop: Shop, title: str) -> None:
-    own = [item(n, f"{title} {n}") for n in range(500)]
+    own = [item(n, f"{n} {title}") for n in range(500)]
 
     async def flow(pilot: Pilot[None], app: Host, screen: EditHistory) -> None:
         await pilot.press("tab", "tab")
+        await pilot.pause()
+        assert chosen(screen).virtual_size.height == 500, "a line each"
         took = []
         for _ in range(3):
             start = time.process_time()

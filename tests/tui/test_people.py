@@ -23,6 +23,7 @@ from storage.browsing import PastEvent
 from storage.records import NO_TIME, Category, ItemRow
 from tests.tui.hosting import Host, item, stocked
 from tests.tui.shop import text_of, until
+from tui.shown import filling
 from tui.widgets.people import NEWEST, SHOWN, PeoplePanel
 
 PEOPLE = [f"u{number:04}" for number in range(300)] + ["Ünal", "u0012b", "[b]x", "100%_a"]
@@ -317,6 +318,12 @@ def test_long_titles_are_cut_to_the_row_between_two_frames(shop: Shop, title: st
             assert prompt.cell_length <= panel.size.width - 3
 
     run(shop, flow)
+
+
+def test_what_lies_beyond_a_row_is_not_read() -> None:
+    assert filling("\u200b" * 1000 + "Heat", 6).plain == " " * 6
+    assert filling("\u200b" * 10 + "Heat", 6).plain == "Heat  "
+    assert filling("Heat" * 1000, 6, pad=False).plain == "HeatH…"
 
 
 def test_rows_are_cut_anew_when_there_is_more_room(shop: Shop) -> None:

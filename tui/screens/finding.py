@@ -29,9 +29,9 @@ WIDE = 66
 """Cells of the search, and of a title."""
 
 
-FINDS = "find an item by title or id; enter, or a click, puts it in as the newest"
-TAKES_OUT = "the history, newest first; delete, or a click, takes an item out"
-ENDS = "tab goes on · ctrl+s uses this history · escape leaves it as it was"
+FINDS = "find an item by title or id; enter or a click puts it in"
+TAKES_OUT = "the history, newest first; delete or a click takes it out"
+ENDS = "tab goes on · ctrl+s uses it · escape leaves it as it was"
 
 
 class EditHistory(ModalScreen["tuple[Item, ...] | None"]):
@@ -46,8 +46,8 @@ class EditHistory(ModalScreen["tuple[Item, ...] | None"]):
     EditHistory > Vertical { width: 76; max-width: 100%; height: 90%; }
     EditHistory Input { padding: 0 1; background: $boost; width: 66; max-width: 100%; }
     EditHistory .says { color: $text-muted; }
-    EditHistory OptionList { height: 1fr; text-wrap: nowrap; }
-    EditHistory #found { height: 8; }
+    EditHistory OptionList { height: 1fr; text-wrap: nowrap; text-overflow: ellipsis; }
+    EditHistory #found { max-height: 12; }
     """
 
     def __init__(self, category: Category, items: Sequence[Item]) -> None:
@@ -138,7 +138,7 @@ class EditHistory(ModalScreen["tuple[Item, ...] | None"]):
     def _row(self, item: Item) -> Content:
         if item not in self._rows:
             brand = f" · {item.brand}" if item.brand else ""
-            self._rows[item] = filling((item.title or item.id) + brand, WIDE)
+            self._rows[item] = filling((item.title or item.id) + brand, WIDE, pad=False)
         return self._rows[item]
 
 

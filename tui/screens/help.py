@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from textual.app import ComposeResult
+from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
 from tui.shown import shown
+
+
+EVERYWHERE = ("app.focus_next", "app.focus_previous", "screen.copy_text")
+"""What needs no word: it is so in every program."""
 
 
 class Help(ModalScreen[None]):
@@ -26,26 +31,26 @@ class Help(ModalScreen[None]):
     def __init__(self, about: Screen[Any]) -> None:
         """`about` is the screen that is explained."""
         super().__init__()
-        self.says = [str(getattr(about, "ABOUT", "")), *keys_of(about)]
+        self.about = str(getattr(about, "ABOUT", ""))
+        self.keys = keys_of(about)
 
     def compose(self) -> ComposeResult:
         """Make the lines."""
         with Vertical(), VerticalScroll():
-            for line in self.says:
-                yield Static(shown_line(line), markup=False)
+            yield Static(shown(self.about))
+            yield Static("")
+            for key, says in self.keys:
+                yield Static(Content.assemble((f"{key:>9}  ", "bold $accent"), shown(says)))
 
 
-def keys_of(screen: Screen[Any]) -> list[str]:
-    """Return a line a key that works on a screen, the screen's own first."""
-    lines: dict[str, str] = {}
+def keys_of(screen: Screen[Any]) -> list[tuple[str, str]]:
+    """Return the keys that work on a screen with what they do, the screen's own first."""
+    own: dict[tuple[str, str], None] = {}
+    shared: dict[tuple[str, str], None] = {}
     for node, binding, _enabled, _tip in screen.active_bindings.values():
-        own = 0 if node is screen else 1
-        display = screen.app.get_key_display(binding)
-        if binding.description:
-            lines.setdefault(f"{display:>8}  {binding.description}", str(own))
-    return sorted(lines, key=lambda line: lines[line])
-
-
-def shown_line(line: str) -> str:
-    """Return a line without what could disturb the screen, its indent kept."""
-    return " " * (len(line) - len(line.lstrip(" "))) + shown(line).plain
+        ours = node is screen and type(node).__module__.startswith("tui.")
+        known = binding.system or binding.action in EVERYWHERE
+        if binding.description and (ours or isinstance(node, App)) and not known:
+            kept = own if ours else shared
+            kept[(screen.app.get_key_display(binding), binding.description)] = None
+    return [*own, *shared]

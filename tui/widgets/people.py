@@ -44,11 +44,11 @@ class PeoplePanel(Vertical):
     PeoplePanel { width: 34; height: 1fr; padding: 0 1 0 0; }
     PeoplePanel Input { padding: 0 1; background: $boost; }
     PeoplePanel #found { height: auto; max-height: 8; display: none;
-        background: $surface; text-wrap: nowrap; }
+        background: $surface; text-wrap: nowrap; text-overflow: ellipsis; }
     PeoplePanel.-searching #found { display: block; }
     PeoplePanel #whose { height: auto; padding: 0 1; }
     PeoplePanel #past { height: 1fr; background: transparent;
-        text-wrap: nowrap; scrollbar-size-vertical: 1; }
+        text-wrap: nowrap; text-overflow: ellipsis; scrollbar-size-vertical: 1; }
     """
 
     class Picked(Message):
@@ -139,7 +139,7 @@ class PeoplePanel(Vertical):
         await asyncio.sleep(PAUSE)
         app = cast("RecsysApp", self.app)
         try:
-            found = await app.ask_store(_beginning(category.id, text.strip()))
+            found = await app.ask_store(_beginning(category.id, text.strip(), SHOWN + 1))
         except RecsysError as error:
             app.say(error)
             return
@@ -181,14 +181,14 @@ class PeoplePanel(Vertical):
             return
         app = cast("RecsysApp", self.app)
         try:
-            found = await app.ask_store(_beginning(category.id, text))
+            found = await app.ask_store(_beginning(category.id, text, 1))
         except RecsysError as error:
             app.say(error)
             return
         if not found:
             app.tell(f"nobody in {category.name!r} has an id that begins with {text!r}")
             return
-        self._pick(text if text in found else found[0])
+        self._pick(found[0])  # a whole id stands before those that it begins
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Pick a person of the list."""
@@ -198,13 +198,12 @@ class PeoplePanel(Vertical):
 
     def _pick(self, user: str) -> None:
         self.set_class(False, "-searching")
-        with self.prevent(Input.Changed):
-            self.query_one("#search", Input).value = ""
+        self.query_one("#search", Input).value = ""
         self.post_message(self.Picked(user))
 
 
-def _beginning(category: int, text: str) -> Callable[[Store], list[str]]:
-    return lambda store: store.catalogue.find_users(category, text, SHOWN + 1)
+def _beginning(category: int, text: str, most: int) -> Callable[[Store], list[str]]:
+    return lambda store: store.catalogue.find_users(category, text, most)
 
 
 def _event(event: PastEvent, width: int) -> Content:
