@@ -15,6 +15,7 @@ from recommender.events import Event, Progress
 from recommender.people import protocol_of
 from recommender.protocol import Protocol
 from recommender.ranking import Ranker
+from recommender.splits import Split, positives, split_as
 from storage.errors import BadSetting, UnknownName
 from storage.records import Category, Run
 from storage.store import Store
@@ -112,10 +113,8 @@ def _teacher(
     say("reading the log")
     # Deferred: torch and scipy, of no use to a student.
     from recommender.serving import open_teacher_ranker
-    from recommender.splits import positives, split_as
 
-    log = positives(store.catalogue.log(category.id), protocol.min_rating)
-    train = split_as(log, protocol.split).train_log()
+    train = _split(store, category, protocol).train_log()
     say(f"loading {spec}")
     ranker = open_teacher_ranker(
         store, category, train, spec, settings, hear=lambda event: _say_how_far(event, say)
@@ -141,10 +140,8 @@ def _other(
     # Deferred: scipy, of no use to a student.
     from recommender.leaderboard import open_measurable
     from recommender.own import Shop, open_ranker
-    from recommender.splits import positives, split_as
 
-    log = positives(store.catalogue.log(category.id), protocol.min_rating)
-    split = split_as(log, protocol.split)
+    split = _split(store, category, protocol)
     if by in settings.rankers:
         titles = store.catalogue.item_titles(category.id)
         shop = Shop(category, titles, split.train_log())
@@ -152,3 +149,8 @@ def _other(
     say("counting")
     ranker = open_measurable(store, category, split, by, protocol, settings)
     return Live(ranker, f"{split.train_log().item.size:,} training rows")
+
+
+def _split(store: Store, category: Category, protocol: Protocol) -> Split:
+    log = positives(store.catalogue.log(category.id), protocol.min_rating)
+    return split_as(log, protocol.split)

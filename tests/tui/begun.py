@@ -42,7 +42,7 @@ def play(app: RecsysApp, flow: Flow, size: tuple[int, int] = (100, 30)) -> None:
 
 
 async def until(
-    pilot: Pilot[None], true: Callable[[], object], what: str, seconds: float = PATIENCE
+    pilot: Pilot[None], true: Callable[[], object], what: str = "", seconds: float = PATIENCE
 ) -> None:
     """Wait until something holds, while the app goes on."""
     end = time.monotonic() + seconds

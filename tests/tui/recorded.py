@@ -8,9 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock
-
 from distill.jobs.codec import JobResult, to_line
+from distill.jobs.lock import claimed
 from distill.training import Evaluated, LayersWeighed, StepDone
 from recommender.config import Settings
 from recommender.events import Event, Notice, Progress, StageDone, StageSkipped, StageStarted
@@ -73,5 +72,6 @@ def say(folder: Path, events: Iterable[Event]) -> None:
 @contextmanager
 def alive(folder: Path) -> Iterator[None]:
     """Let a job seem to be under way, as its process would, by its lock."""
-    with FileLock(folder / "lock"):
+    with claimed(folder / "lock", 1.0) as mine:
+        assert mine
         yield

@@ -8,8 +8,7 @@ reads at every question: a test turns it while the app runs.
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -23,12 +22,11 @@ from recommender.embeddings import embedded_encoder, title_vectors
 from storage.store import Store
 from tests.cli.shop import NAME, add_student, build
 from tests.tiny import Letters, finished
+from tests.tui.begun import text_of as text_of
+from tests.tui.begun import until as until
 from tui.app import RecsysApp
 from tui.screens.compare import Compare
 from tui.screens.compared import DONE
-
-PATIENCE = 30.0
-"""Seconds until something that was to happen did not."""
 
 TEACHER = '''
 """A teacher that likes what was just bought: later numbers first, as slow as `delay` says."""
@@ -153,16 +151,6 @@ def children() -> set[int]:
     return found
 
 
-async def until(pilot: Pilot[None], true: Callable[[], object], what: str = "") -> None:
-    """Wait until something holds, while the app goes on."""
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        await pilot.pause(0.02)
-        if true():
-            return
-    raise AssertionError(f"not within {PATIENCE:g} s: {what}\n{text_of(pilot.app)}")
-
-
 async def settled(pilot: Pilot[None]) -> None:
     """Wait until every column of the comparison is done."""
 
@@ -176,9 +164,3 @@ async def settled(pilot: Pilot[None]) -> None:
 
     await until(pilot, is_so, "all columns are done")
     await pilot.pause()
-
-
-def text_of(app: App[Any]) -> str:
-    """What the screen shows, line by line."""
-    strips = app.screen._compositor.render_strips()
-    return "\n".join(strip.text.rstrip() for strip in strips)

@@ -13,7 +13,6 @@ from textual.widgets import Static
 
 from tui.shown import shown
 
-
 EVERYWHERE = ("app.focus_next", "app.focus_previous", "screen.copy_text")
 """What needs no word: it is so in every program."""
 
