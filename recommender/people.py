@@ -103,7 +103,7 @@ def _why_not(
     cut = store.browsing.moment(category, 1 - TEST_SHARE, low)
     if cut is None or last.time == NO_TIME:
         raise BadData(f"{category.name!r} has rows without a time: it has no temporal split")
-    return "" if last.time >= cut else "the last event is in what students were trained on"
+    return "" if last.time >= cut else "the last event is in the training part"
 
 
 def _counts(event: PastEvent, low: float | None) -> bool:

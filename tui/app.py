@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from textual import work
@@ -180,9 +181,21 @@ class RecsysApp(App[None]):
             says = f"Go to the {mode} screen"
             yield SystemCommand(mode.capitalize(), says, lambda m=mode: self.switch_mode(m))
         yield SystemCommand("Category", "Choose another category", self.action_choose_category)
+        for title, says, action in actions_of(screen):
+            yield SystemCommand(title, says, partial(self.run_action, action, screen))
         yield SystemCommand("Light or dark", "Change the theme", self.action_toggle_theme)
 
     @work(exclusive=True, group="jobs")
     async def _watch_jobs(self) -> None:
         async for news in self.jobs.news():
             self.job_signal.publish(news)
+
+
+def actions_of(screen: Screen[object]) -> list[tuple[str, str, str]]:
+    """Return what the keys of a screen do now: a title, the key, and the action."""
+    found = {}
+    for node, binding, enabled, _tip in screen.active_bindings.values():
+        if node is screen and enabled and binding.description and not binding.system:
+            key = screen.app.get_key_display(binding)
+            found[binding.action] = (binding.description, f"key {key}", binding.action)
+    return list(found.values())

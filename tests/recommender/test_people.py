@@ -140,7 +140,7 @@ TIMED, LAST = Protocol(), Protocol(split="leave-last-out")
     [
         ([], TIMED, "there is no event"),
         ([(0, 59, 0, 4.0)], TIMED, "it is the only event"),
-        ([(0, 1, 0, 4.0), (0, 2, 1, 4.0)], TIMED, "the last event is in what students were"),
+        ([(0, 1, 0, 4.0), (0, 2, 1, 4.0)], TIMED, "the last event is in the training part"),
         ([(0, 1, 0, 4.0), (0, 59, 0, 4.0)], TIMED, "the person had the last item before"),
         ([(0, 1, 0, 4.0), (0, 59, 1, 4.0)], TIMED, ""),
         ([(0, 1, 0, 4.0), (0, 2, 1, 4.0)], LAST, "fewer than three events"),

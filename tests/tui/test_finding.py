@@ -184,6 +184,7 @@ def test_it_says_its_keys_and_fits(shop: Shop, size: tuple[int, int]) -> None:
         assert "[b]Alien[/b] · Norvik" in shown
         assert "Alien II" in shown, "an escape sequence is taken out whole"
         assert "ctrl+s uses" in shown
+        assert "…" not in shown, "what fits is not cut"
         assert "New one" in shown
         assert all(one.region.height > 0 for one in screen.query("Static, OptionList, Input"))
         for widget in screen.query("Static, OptionList, Input"):

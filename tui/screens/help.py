@@ -25,7 +25,11 @@ class Help(ModalScreen[None]):
         Binding("question_mark", "dismiss", "Back", show=False),
         Binding("q", "dismiss", "Back", show=False),
     ]
-    DEFAULT_CSS = "Help VerticalScroll { width: 72; max-width: 100%; height: auto; }"
+    AUTO_FOCUS = "VerticalScroll"
+    DEFAULT_CSS = """
+    Help VerticalScroll { width: 72; max-width: 100%; height: auto; max-height: 80vh; }
+    Help VerticalScroll Static { height: auto; }
+    """
 
     def __init__(self, about: Screen[Any]) -> None:
         """`about` is the screen that is explained."""

@@ -25,7 +25,7 @@ class Leaving(ModalScreen[str]):
         Binding("l", "dismiss('leave')", "Leave it running"),
         Binding("escape", "dismiss('stay')", "Stay"),
     ]
-    DEFAULT_CSS = "Leaving Button { width: 100%; margin-top: 1; }"
+    DEFAULT_CSS = "Leaving Button { width: 64; margin-top: 1; }"
 
     def __init__(self, jobs: Sequence[Job]) -> None:
         """`jobs` are those that run."""
@@ -37,9 +37,9 @@ class Leaving(ModalScreen[str]):
         with Vertical():
             for job in self.jobs:
                 yield Static(shown(f"running: {job.spec.title}", 70))
-            yield Button("Leave it running: the app finds it again", name="leave")
-            yield Button("Stop it at its next checkpoint: it can be resumed", name="stop")
-            yield Button("Stay", name="stay")
+            yield Button("Leave it running (l): the app finds it again", name="leave")
+            yield Button("Stop it at its next checkpoint (s): it can be resumed", name="stop")
+            yield Button("Stay (esc)", name="stay")
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """End with the answer."""

@@ -74,7 +74,8 @@ class Room(Screen[None]):
         small = width < SMALLEST[0] or height < SMALLEST[1]
         self.set_class(small, "-small")
         if small:
-            says = f"{width}×{height} is too small: make the terminal at least 80×24"
+            least = f"at least {SMALLEST[0]}×{SMALLEST[1]} are needed, 80×24 are better"
+            says = f"{width}×{height} is too small: {least}"
             self.query_one("#too-small", Static).update(says)
 
     def _told(self, category: Category | None) -> None:
