@@ -100,16 +100,16 @@ def test_lists_are_kept_back_until_all_have_answered(shop: Shop) -> None:
                 "only the teacher thinks",
             )
             await pilot.press("b")
-            await pilot.pause(0.5)
-            shown = text_of(app)
-            assert shown.count("… until all have") == 3, "all look the same"
+            await until(
+                pilot, lambda: text_of(app).count("… until all have") == 3, "all look the same"
+            )
             assert all(not one.query_one(OptionList).option_count for one in screen.side.columns)
             await pilot.press("enter")
             assert screen.blind is not None
             assert screen.blind.count == 0
             shop.turn("delay", "0")
             await settled(pilot)
-            assert text_of(app).count("enter: I prefer") == 3
+            await until(pilot, lambda: text_of(app).count("enter: I prefer") == 3, "all are shown")
             await pilot.press("enter")
             await until(pilot, lambda: screen.blind.count == 1, "counted")  # type: ignore[union-attr]
         assert "of 1" in app.last_words[0], "told on leaving, too"
