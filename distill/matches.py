@@ -1,4 +1,9 @@
-"""Which teacher layer each student layer is matched to.
+"""Which teacher layer each student layer is matched to, and how: layerwise methods as data.
+
+A method is a list of `Match`; what it does can be read off the list. The engine of either
+family of students (`distill.student`, `distill.language`) only adds them up:
+
+    L = a_task · task + a_out · T² KL + a_layer · (1/M) Σ_matches weight · loss
 
 Layers count from 1 here, as in the formulas: teacher output l = 1 … L, student output
 m = 1 … M; 0 is the embedding.
@@ -6,10 +11,77 @@ m = 1 … M; 0 is the embedding.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 import numpy as np
 
 from storage.errors import BadSetting
 from storage.records import FloatArray
+
+Feature = Literal[
+    "hidden", "attention", "attention-scores", "queries", "keys", "values", "supervision"
+]
+Projection = Literal["linear", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One teacher layer set against one student layer.
+
+    >>> Match(teacher=15, student=1).loss
+    'distance'
+    """
+
+    teacher: int | tuple[int, ...]
+    """Output l of the teacher; several are mixed, and the mixture is learned."""
+    student: int
+    """Output m of the student."""
+    feature: Feature = "hidden"
+    """What is compared. 'supervision' compares with nothing of the teacher: layer m itself
+    has to predict what comes next. Of attention and its parts, l and m are the layers they
+    happen in."""
+    loss: str = "distance"
+    """Name of the loss that compares."""
+    weight: float = 1.0
+    """ω."""
+    projection: Projection = "linear"
+    """What makes the student's states as wide as the teacher's: learned, or nothing."""
+    prior: tuple[float, ...] = ()
+    """Of a mixture: what each of its layers weighs at first."""
+    begins: float = 0.0
+    """Share of all steps from which it counts."""
+    ends: float = 1.0
+    """And up to which."""
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without a network."""
+        several = self.teacher if isinstance(self.teacher, tuple) else (self.teacher,)
+        if not several or min(several) < 0 or self.student < 0:
+            raise BadSetting(f"a match of layers that are not there: {self!r}")
+        if self.prior and (len(self.prior) != len(several) or min(self.prior) <= 0):
+            raise BadSetting(f"a mixture needs one share above 0 for each of its layers: {self!r}")
+        if not (0 <= self.begins < self.ends <= 1 and 0 <= self.weight < float("inf")):
+            raise BadSetting(f"a match never counts, or counts without bound: {self!r}")
+
+    @property
+    def teacher_layers(self) -> tuple[int, ...]:
+        """The teacher's layers it looks at, one or several.
+
+        >>> Match(teacher=(1, 2), student=1).teacher_layers
+        (1, 2)
+        """
+        if self.feature == "supervision":
+            return ()
+        return self.teacher if isinstance(self.teacher, tuple) else (self.teacher,)
+
+    def counts_at(self, share: float) -> bool:
+        """Say whether it counts when this share of the steps is done.
+
+        >>> Match(1, 1, begins=0.5).counts_at(0.4)
+        False
+        """
+        return self.begins <= share < self.ends or (share >= 1.0 == self.ends)
 
 
 def matched_layers(teacher_layers: int, student_layers: int) -> tuple[int, ...]:
