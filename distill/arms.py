@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Generator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
@@ -26,6 +26,8 @@ from storage.records import Artifact, FloatArray
 from storage.store import Store
 
 KIND = "student"
+COSTS = ("seconds", "steps", "peak_bytes", "steps_to_best", "seconds_to_best")
+"""What every training records of what it took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,8 @@ class TrainedArm:
     epochs: int
     """The best one."""
     seconds: float
+    cost: Mapping[str, object] = field(default_factory=dict)
+    """Steps, peak memory, and when the best one was: see `COSTS`."""
 
     def ranker(self, items: int) -> StudentRanker:
         """Open it to be asked; `items` is the size of the catalogue."""
@@ -69,6 +73,7 @@ def train_arm(store: Store, ground: Ground, arm: Arm) -> Generator[Event, None, 
         best=float(str(about["validation_ndcg@10"])),
         epochs=int(str(about["best_epoch"])),
         seconds=float(str(about["seconds"])),
+        cost={name: about[name] for name in COSTS if name in about},
     )
 
 
@@ -118,7 +123,11 @@ def _fit(
         "best_epoch": result.best_epoch,
         "steps": result.steps,
         "seconds": result.seconds,
-        "objective": result.objective,
+        "objective": config.objective,
+        "denominator": result.objective,
+        "steps_to_best": result.steps_to_best,
+        "seconds_to_best": result.seconds_to_best,
+        "peak_bytes": result.peak_bytes,
     }
     with store.artifacts.writing(KIND, inputs) as path:
         write_student(path, result.weights, config.network, data.popularity(), about)
@@ -159,8 +168,11 @@ def _digest(taught: Distillation | None) -> str:
     digest = hashlib.sha256()
     for history in taught.histories:
         digest.update(np.ascontiguousarray(history).tobytes() + b";")
-    for array in (taught.candidates, taught.labels, taught.states, taught.layer_weights):
+    moving = taught.moving
+    squares = None if moving is None else moving.squares
+    for array in (taught.candidates, taught.labels, taught.states, squares):
         if array is not None:
             digest.update(np.ascontiguousarray(array).tobytes())
-    digest.update(repr([taught.task, taught.output, taught.layers, taught.temperature]).encode())
+    moved = () if moving is None else (moving.by, moving.eta, moving.ends)
+    digest.update(repr([*taught.settings, *moved]).encode())
     return digest.hexdigest()

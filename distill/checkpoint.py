@@ -40,6 +40,10 @@ class Standing:
     """Epochs evaluated."""
     seconds: float = 0.0
     """Over all sittings."""
+    best_step: int = 0
+    """Steps until the best."""
+    best_seconds: float = 0.0
+    """Seconds until the best, over all sittings."""
     loss: float = 0.0
     """Sum of the losses of the epoch that is under way."""
 

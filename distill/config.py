@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from difflib import get_close_matches
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
+from distill.language.settings import LanguageConfig
 from distill.training import TrainConfig
 from recommender.candidates import Mix
 from recommender.config import TeacherMode
 from recommender.letters import MOST
 from recommender.scoring import WAYS
-from storage.errors import BadSetting
+from storage.errors import BadSetting, nearest
 
 SplitKind = Literal["temporal", "leave-last-out"]
 
@@ -65,15 +66,50 @@ class TeacherConfig:
 
 @dataclass(frozen=True, slots=True)
 class LossConfig:
-    """Weights of the three losses (algorithms §1.3) and the temperature of the second."""
+    """How much each loss counts (algorithms §1.3), and what decides the weights of layers.
+
+    Which layers are matched is the method's (`distill.methods`).
+    """
 
     task: float = 1.0
     output: float = 0.7
     layer: float = 1.0
     temperature: float = 1.0
-    layer_weights: Literal["fisher", "uniform"] = "fisher"
+    divergence: Literal["listwise", "bernoulli"] = "listwise"
+    """Of what the teacher says: a distribution over the candidates, or, as published, one
+    over two classes for each of them."""
+    begins: float = 0.0
+    """Share of the steps before which nothing but layers is learned."""
+    layer_fade: float = 0.3
+    """Share of the steps, at the end, over which the layer losses fall to 0."""
+    balance: bool = False
+    """Whether the layer losses are scaled, step by step, to what the output loss amounts to."""
+    l2: float = 0.0
+    """λ of a squared norm of all weights, beside the optimiser's own decay."""
+    criterion: str = "fisher-empirical"
+    """What layers are weighed by, where the method weighs by a measurement."""
+    depth_beta: float = 0.0
+    """β of the emphasis on depth, (1 + β l/L)^δ."""
+    depth_delta: float = 1.0
+    dynamic: Literal["none", "teacher", "student"] = "none"
+    """Whether layer weights move: after the teacher's Fisher of minibatches (D1), or after
+    the student's own gradients (D2)."""
+    eta: float = 0.05
+    """η of the moving average."""
+    shuffle: int = 1
+    """Which lot deals the weights of `fisher-shuffled`."""
     permute_labels: bool = False
     """The control: what the teacher said is dealt out to the wrong requests."""
+
+    def __post_init__(self) -> None:
+        """Check ranges before anything expensive."""
+        shares = (self.task, self.output, self.layer, self.l2, self.depth_beta, self.depth_delta)
+        if not all(0 <= one < math.inf for one in shares):
+            raise BadSetting(f"no share of a loss can be below 0: {self!r}")
+        if not (0 <= self.begins < 1 and 0 <= self.layer_fade <= 1 and 0 < self.eta <= 1):
+            raise BadSetting(f"begins, layer_fade and eta are shares between 0 and 1: {self!r}")
+        if not 0 < self.temperature < math.inf:
+            raise BadSetting(f"temperature {self.temperature!r} is not above 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +121,8 @@ class DistilConfig:
     """
 
     category: str
+    method: str = "fisher-ld"
+    """Name of the way to distil: `distill.methods.with_method` sets it with all it changes."""
     seed: int = 0
     minutes: float = 0.0
     """Time to fit the teacher's requests into; 0 means no limit (`requests` decides)."""
@@ -98,6 +136,8 @@ class DistilConfig:
     student: TrainConfig = field(default_factory=TrainConfig)
     """Its seed is replaced by `seed`."""
     loss: LossConfig = field(default_factory=LossConfig)
+    language: LanguageConfig | None = None
+    """A student that reads text, in the place of a sequential one."""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, object]) -> DistilConfig:
@@ -157,6 +197,14 @@ class DistilConfig:
         """
         return replace(self, loss=replace(self.loss, **changes))
 
+    def with_language(self, **changes: Any) -> DistilConfig:
+        """Return a copy whose Llama student differs in the fields named; it has one from then on.
+
+        >>> DistilConfig("Books").with_language(layers=6).language.layers
+        6
+        """
+        return replace(self, language=replace(self.language or LanguageConfig(), **changes))
+
 
 def _refuse_unknown(record: Any, values: Mapping[str, object], where: str) -> None:
     """Refuse a field that a record does not have, in it or in the records it holds."""
@@ -164,11 +212,15 @@ def _refuse_unknown(record: Any, values: Mapping[str, object], where: str) -> No
     known = [one.name for one in fields(record)]
     for name, value in values.items():
         if name not in known:
-            near = get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f": {', '.join(known)}"
-            raise BadSetting(f"no field {where + name!r} in a distillation{hint}")
-        if is_dataclass(types[name]) and isinstance(value, Mapping):
-            _refuse_unknown(types[name], value, f"{where}{name}.")
+            raise BadSetting(f"no field {where + name!r} in a distillation{nearest(name, known)}")
+        inner = next((one for one in _alternatives(types[name]) if is_dataclass(one)), None)
+        if inner is not None and isinstance(value, Mapping):
+            _refuse_unknown(inner, value, f"{where}{name}.")
+
+
+def _alternatives(kind: Any) -> tuple[Any, ...]:
+    """Return what a field may be: 'A | None' may be A."""
+    return get_args(kind) or (kind,)
 
 
 def check(config: DistilConfig) -> None:

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
-from distill.matches import centred
+from distill.matches import Match, centred
 from recommender.sequential.shape import pad
 from recommender.splits import Split
 from storage.errors import BadData, BadSetting
@@ -24,15 +24,12 @@ from storage.records import FloatArray, IntArray, Log
 IGNORED = -1
 """A target that does not count: padding, or an item the person had before."""
 
-Stream = Literal["sequences", "dropout", "sample", "requests", "label dropout", "projections"]
-_STREAMS: tuple[Stream, ...] = (
-    "sequences",
-    "dropout",
-    "sample",
-    "requests",
-    "label dropout",
-    "projections",
-)
+Stream = Literal[
+    "sequences", "dropout", "sample", "requests", "label dropout", "projections", "measured"
+]
+_STREAMS: tuple[Stream, ...] = get_args(Stream)
+_VALIDATION = 6
+"""Of the draw of validation requests. A number of its own: streams may be added."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -81,7 +78,7 @@ class TrainData:
         """
         rows = split.events("valid")
         if len(rows) > most_valid:
-            chance = np.random.default_rng([seed, len(_STREAMS)])
+            chance = np.random.default_rng([seed, _VALIDATION])
             rows = np.sort(chance.choice(rows, most_valid, replace=False))
         sequences, offsets = split.train_sequences()
         return cls(
@@ -110,6 +107,19 @@ class TrainData:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class MovingWeights:
+    """Layer weights that follow what is measured on the way (equation 9)."""
+
+    by: Literal["teacher", "student"]
+    eta: float
+    ends: tuple[int, ...]
+    """g(1) … g(M)."""
+    squares: FloatArray | None = None
+    """(n, L) squared gradient of the teacher's loss by layer, one row a measured request: what
+    minibatches are drawn from where the teacher is followed."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Distillation:
     """What a teacher said about R requests of C candidates each, and how much it counts."""
 
@@ -120,18 +130,31 @@ class Distillation:
     labels: FloatArray
     """(R, C) the teacher's distribution q over them; rows sum to 1."""
     states: FloatArray | None = None
-    """(R, M, d_T) the teacher's states at the end of the history, at the layers g(1) … g(M);
-    None: no weights to look into, so layers are not matched."""
-    layer_weights: FloatArray | None = None
-    """(M,) ω, with Σω = M; needed with `states`."""
+    """(R, K, d_T) the teacher's states at the end of the history, at the outputs that
+    `state_layers` names; None: no weights to look into, so layers are not matched."""
+    state_layers: tuple[int, ...] = ()
+    """The K outputs of the teacher, rising; 0 is the embedding."""
+    matches: tuple[Match, ...] = ()
+    """Which of them is compared with which block of the student, and how."""
+    moving: MovingWeights | None = None
+    """What moves the weights of the matches while the student learns; None: nothing does."""
     task: float = 1.0
-    """Share of the cross-entropy on sequences: a_task."""
+    """Share of the loss on sequences: a_task."""
     output: float = 0.7
     """Share of the divergence from the labels: a_out."""
     layers: float = 1.0
-    """Share of the layer distances: a_layer, falling to 0 over the last 30 % of steps."""
+    """Share of the layer losses: a_layer."""
     temperature: float = 1.0
     """T of the divergence; `labels` are to be the teacher's at the same T."""
+    divergence: Literal["listwise", "bernoulli"] = "listwise"
+    begins: float = 0.0
+    """Share of the steps before which only layers are learned."""
+    fade: float = 0.3
+    """Share of the steps, at the end, over which the layer losses fall to 0."""
+    balance: bool = False
+    """Whether the layer losses are scaled to what the divergence amounts to."""
+    l2: float = 0.0
+    """λ of the squared norm of all weights."""
 
     def __post_init__(self) -> None:
         """Check shapes, ranges and sums before an expensive run."""
@@ -145,12 +168,36 @@ class Distillation:
             raise BadSetting("labels are not distributions: every row must sum to 1")
         if self.temperature <= 0:
             raise BadSetting(f"temperature {self.temperature!r} is not above 0")
-        if self.states is not None:
-            weights = self.layer_weights
-            if weights is None or self.states.shape[:2] != (len(self.histories), len(weights)):
-                raise BadSetting(f"teacher states {self.states.shape!r} lack their layer weights")
-            if not np.isclose(weights.sum(), len(weights), atol=1e-3):
-                raise BadSetting(f"layer weights {weights.tolist()!r} do not sum to their number")
+        needed = {one for match in self.matches for one in match.teacher_layers}
+        if needed - set(self.state_layers):
+            raise BadSetting(f"matches look at teacher outputs {sorted(needed)!r} without states")
+        if self.begins and not self.matches:
+            raise BadSetting("nothing is learned before labels are heard: no layers are matched")
+        if self.states is not None and self.states.shape[:2] != (
+            len(self.histories),
+            len(self.state_layers),
+        ):
+            raise BadSetting(
+                f"teacher states {self.states.shape!r} of outputs {self.state_layers!r} for "
+                f"{len(self.histories)} requests"
+            )
+
+    @property
+    def settings(self) -> tuple[object, ...]:
+        """Everything that decides what is learned of it, but the arrays."""
+        return (
+            *(self.task, self.output, self.layers, self.temperature, self.divergence),
+            *(self.begins, self.fade, self.balance, self.l2, self.state_layers, self.matches),
+        )
+
+    @property
+    def layer_weights(self) -> tuple[float, ...]:
+        """How much each layer of the student counts in all of its matches, first one first."""
+        deepest = max((match.student for match in self.matches), default=0)
+        return tuple(
+            sum(one.weight for one in self.matches if one.student == m)
+            for m in range(1, deepest + 1)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +221,7 @@ class RequestBatch:
     labels: FloatArray
     """(B, C)"""
     states: FloatArray | None
-    """(B, M, d_T), centred."""
+    """(B, K, d_T), centred."""
 
 
 class SequenceBatches:

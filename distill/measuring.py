@@ -20,7 +20,7 @@ from recommender.asking.labelling import SHARD, answered, keep_states
 from recommender.backends import Scores
 from recommender.backends.embedded import EmbeddedBackend
 from recommender.events import Event, Progress, StageDone, StageStarted
-from storage.records import LabelRequest, LayerProfile
+from storage.records import FloatArray, LabelRequest, LayerProfile
 from storage.store import Store
 
 STAGE = "layer Fisher"
@@ -102,6 +102,18 @@ def _keep(
         }
         store.artifacts.save_arrays(path / "fisher.safetensors", arrays)
         store.artifacts.write_json(path / "names.json", {"matrices": list(samples[0].names)})
+
+
+def measured_values(store: Store, profile: LayerProfile) -> FloatArray:
+    """Return the values per request behind a profile that was measured here, (requests, L).
+
+    Raises:
+        KeyError: they are not kept any more.
+    """
+    keys = profile.artifact.split(",")
+    kept = [store.artifacts.open(key) for key in keys]
+    rows = [store.artifacts.load_arrays(one, "fisher.safetensors")["layers"] for one in kept]
+    return np.concatenate(rows).astype(np.float32)
 
 
 def _profile(

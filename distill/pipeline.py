@@ -6,24 +6,27 @@ run skips to the end, and a killed run goes on where it was.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from distill.arms import Arm, TrainedArm, train_arm, train_final
 from distill.config import DistilConfig, check
 from distill.consulting import Consulted, consult
-from distill.ground import Ground
+from distill.ground import Ground, prepare
+from distill.methods import FIRST, check_method
 from distill.register import Entry, register, report
-from distill.teaching import distillation, observed_events
+from distill.teaching import lesson_of, observed_events
 from distill.training import LayersWeighed
 from recommender.config import Settings, resolve
-from recommender.embeddings import TextEncoder
+from recommender.embeddings import TextEncoder, embedded_encoder
 from recommender.evaluation import Evaluation, EvaluationFinished, evaluate_steps
 from recommender.events import Event
 from recommender.ranking import CatalogueRanker
 from storage.records import Category, Measurement
 from storage.store import Store
 
+ALONE = "none"
+"""The method that hears no teacher."""
 DISTILLED = "distilled"
 UNDISTILLED = "undistilled (same text, same budget)"
 
@@ -69,8 +72,9 @@ def distil(
     """
     config = category if isinstance(category, DistilConfig) else DistilConfig(category)
     config = replace(config, **changes)  # type: ignore[arg-type]
-    check(config)
     settings = settings or resolve().settings
+    check(config)
+    check_method(config, folder=settings.folder)
     with Store.open(settings.db, settings.artifacts) as store:
         yield from run(store, config, settings, encoder=encoder)
 
@@ -79,47 +83,66 @@ def run(
     store: Store, config: DistilConfig, settings: Settings, *, encoder: TextEncoder | None = None
 ) -> Generator[Event, None, None]:
     """Go down the road with an open Store; `encoder` makes vectors of titles, as in `distil`."""
+    if config.method == ALONE:
+        yield from _run_alone(store, config, settings, encoder)
+        return
     said = yield from consult(store, config, settings, encoder=encoder)
     said.close()
     observed = observed_events(said.ground)
-    lesson = distillation(said.taught, config, observed=observed)
-    if lesson.layer_weights is not None:
-        yield LayersWeighed(
-            0, tuple(float(w) for w in lesson.layer_weights), config.loss.layer_weights
-        )
+    lesson = lesson_of(store, said.taught, config, observed=observed, folder=settings.folder)
+    if lesson is not None and lesson.layer_weights:
+        yield LayersWeighed(0, lesson.layer_weights, config.method)
     undistilled = yield from train_arm(store, said.ground, Arm(UNDISTILLED, config, None))
-    distilled = yield from train_arm(store, said.ground, Arm(DISTILLED, config, lesson))
-    yield from conclude(store, config, said, undistilled, distilled)
+    name = called(config.method)
+    distilled = yield from train_arm(store, said.ground, Arm(name, config, lesson))
+    yield from conclude(store, config, said.ground, said, [distilled, undistilled])
+
+
+def called(method_name: str) -> str:
+    """Return what tables call a student of a method.
+
+    >>> called("fisher-ld"), called("pkd-last")
+    ('distilled', 'distilled (pkd-last)')
+    """
+    return DISTILLED if method_name == FIRST else f"{DISTILLED} ({method_name})"
+
+
+def _run_alone(
+    store: Store, config: DistilConfig, settings: Settings, encoder: TextEncoder | None
+) -> Generator[Event, None, None]:
+    """Train a student that nobody teaches; no model is opened."""
+    ground = yield from prepare(store, config, encoder or embedded_encoder(settings.models))
+    alone = yield from train_arm(store, ground, Arm(UNDISTILLED, config, None))
+    yield from conclude(store, config, ground, None, [alone])
 
 
 def conclude(
     store: Store,
     config: DistilConfig,
-    said: Consulted,
-    undistilled: TrainedArm,
-    distilled: TrainedArm,
+    ground: Ground,
+    said: Consulted | None,
+    students: Sequence[TrainedArm],
 ) -> Generator[Event, None, None]:
-    """Measure everything on test, register it, and say what came of it."""
-    ground = said.ground
+    """Measure everything on test, register it, and say what came of it; the first one is new."""
     entries = []
-    for arm in (distilled, undistilled):
+    for arm in students:
         measured = yield from measure(arm.ranker(ground.split.log.items), ground, config)
         entries.append(Entry(arm.arm.name, "student", measured, arm))
     for baseline in (ground.popularity, ground.knn):
         measured = yield from measure(baseline, ground, config)
         entries.append(Entry(baseline.name, "baseline", measured, None))
-    runs = register(store, config, said, entries)
+    runs = register(store, config, ground, said, entries)
+    made = students[0]
     if config.final:
-        final = yield from train_final(store, ground, distilled.arm, distilled.epochs)
+        final = yield from train_final(store, ground, made.arm, made.epochs)
         store.runs.add(replace(runs[0], id=f"{runs[0].id}-final", artifact=final.key, final=True))
-    lesson = distilled.arm.distillation
-    weights = () if lesson is None or lesson.layer_weights is None else lesson.layer_weights
+    lesson = made.arm.distillation
     yield Distilled(
         category=ground.category,
         run=runs[0].id,
         rows=tuple((run.name, tuple(store.runs.measurements(run.id))) for run in runs),
-        layer_weights=tuple(float(w) for w in weights),
-        summary=tuple(report(config, said, entries)),
+        layer_weights=() if lesson is None else lesson.layer_weights,
+        summary=tuple(report(config, ground, said, entries)),
     )
 
 

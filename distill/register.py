@@ -39,7 +39,8 @@ class Entry:
 def register(
     store: Store,
     config: DistilConfig,
-    said: Consulted,
+    ground: Ground,
+    said: Consulted | None,
     entries: Sequence[Entry],
     *,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -47,22 +48,18 @@ def register(
     """Keep one run a ranker with its figures; the same distillation again changes nothing.
 
     Returns the runs in the order of the entries, then the teachers', whose figures are those
-    of the gate.
+    of the gate. Without anything said there was no teacher.
     """
-    ground, taught = said.ground, said.taught
     details = {
         **config.as_dict(),
-        "model": said.card.key,
-        "scoring": _scoring(said.chosen.scoring),
-        "requests": len(taught.asked.requests),
-        "profile": taught.profile.key if taught.profile else "",
+        **({} if said is None else _what_was_said(said)),
         "data": ground.category.digest,
         "synthetic": ground.category.synthetic,
     }
-    if said.fusion is not None:
-        names = [one.card.key for one in said.teachers]
-        details["fusion"] = dict(zip(names, said.fusion.shares, strict=True))
-    made = [_Made(e.name, e.kind, e.evaluation, e.trained, details) for e in entries]
+    made = [
+        _Made(e.name, e.kind, e.evaluation, e.trained, {**details, **_learned(e.trained)})
+        for e in entries
+    ]
     made += [
         _Made(
             f"teacher {one.card.name}",
@@ -72,9 +69,33 @@ def register(
             {**details, "model": one.card.key, "scoring": _scoring(one.chosen.scoring)},
             one.gate.others,
         )
-        for one in said.teachers
+        for one in (() if said is None else said.teachers)
     ]
     return [_keep(store, ground, config, one, now()) for one in made]
+
+
+def _learned(trained: TrainedArm | None) -> dict[str, object]:
+    """Return what only a trained student has: what its layers counted, and what it cost."""
+    if trained is None:
+        return {}
+    lesson = trained.arm.distillation
+    weights = () if lesson is None else lesson.layer_weights
+    return {"layer_weights": list(weights), "training": dict(trained.cost)}
+
+
+def _what_was_said(said: Consulted) -> dict[str, object]:
+    """Return what of the teachers decided a student."""
+    taught = said.taught
+    details: dict[str, object] = {
+        "model": said.card.key,
+        "scoring": _scoring(said.chosen.scoring),
+        "requests": len(taught.asked.requests),
+        "profile": taught.profile.key if taught.profile else "",
+    }
+    if said.fusion is not None:
+        names = [one.card.key for one in said.teachers]
+        details["fusion"] = dict(zip(names, said.fusion.shares, strict=True))
+    return details
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -124,22 +145,12 @@ def _scoring(scoring: Scoring) -> dict[str, object]:
     return found
 
 
-def report(config: DistilConfig, said: Consulted, entries: Sequence[Entry]) -> Iterator[str]:
+def report(
+    config: DistilConfig, ground: Ground, said: Consulted | None, entries: Sequence[Entry]
+) -> Iterator[str]:
     """Say, line by line, what was measured: the gate, the layers, the difference, the sizes."""
-    for one in said.teachers:
-        yield _gate_line(config, one)
-    if said.fusion is not None:
-        yield how_fused(said.teachers, said.fusion)
-    taught = said.taught
-    if taught.profile is not None:
-        ratio = taught.profile.details
-        yield (
-            f"layers: Fisher over {taught.profile.requests} requests, last quarter over first "
-            f"{float(str(ratio['ratio'])):.2f} "
-            f"[{float(str(ratio['ratio_low'])):.2f}, {float(str(ratio['ratio_high'])):.2f}]"
-        )
-    else:
-        yield "layers: skipped: no weights"
+    if said is not None:
+        yield from _teachers(config, said)
     students = [e for e in entries if e.trained is not None]
     for entry in students:
         assert entry.trained is not None
@@ -149,8 +160,26 @@ def report(config: DistilConfig, said: Consulted, entries: Sequence[Entry]) -> I
         )
     if len(students) >= 2:
         yield verdict(students[0].evaluation, students[1].evaluation, config.seed)
-    if said.ground.category.synthetic:
+    if ground.category.synthetic:
         yield "these are figures of a synthetic sample, and no results"
+
+
+def _teachers(config: DistilConfig, said: Consulted) -> Iterator[str]:
+    """Say how the teachers did, and what their layers are worth."""
+    for one in said.teachers:
+        yield _gate_line(config, one)
+    if said.fusion is not None:
+        yield how_fused(said.teachers, said.fusion)
+    taught = said.taught
+    if taught.profile is None:
+        yield "layers: skipped: no weights"
+        return
+    ratio = taught.profile.details
+    yield (
+        f"layers: Fisher over {taught.profile.requests} requests, last quarter over first "
+        f"{float(str(ratio['ratio'])):.2f} "
+        f"[{float(str(ratio['ratio_low'])):.2f}, {float(str(ratio['ratio_high'])):.2f}]"
+    )
 
 
 def _gate_line(config: DistilConfig, one: Consultant) -> str:
@@ -195,8 +224,8 @@ def bounds(interval: Interval, form: str) -> str:
 
 
 def _run_id(ground: Ground, name: str, details: Mapping[str, object], artifact: str) -> str:
-    # Whether a last training follows changes nothing about what was measured before it.
-    made = {key: value for key, value in details.items() if key != "final"}
+    # Neither whether a last training follows nor what training took changes what was measured.
+    made = {key: value for key, value in details.items() if key not in ("final", "training")}
     text = json.dumps([ground.category.id, name, made, artifact], sort_keys=True, default=str)
     slug = "".join(c if c.isalnum() else "-" for c in name.split(" (")[0].lower())
     return f"{slug}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

@@ -52,7 +52,7 @@ def rate_share(step: int, steps: int, warmup: float) -> float:
 
 
 def layer_share(step: int, steps: int, fade: float = 0.3) -> float:
-    """Share of the layer losses at a step: 1, then falling to 0 over the last `fade`.
+    """Share of the layer losses at a step: 1, then falling to 0 over the last `fade`, if any.
 
     The student is led to the teacher's states early and left to the ranking at the end
     (algorithms.md §1.3).
@@ -60,4 +60,4 @@ def layer_share(step: int, steps: int, fade: float = 0.3) -> float:
     >>> [round(layer_share(step, 10), 2) for step in (0, 7, 8, 9, 10)]
     [1.0, 1.0, 0.67, 0.33, 0.0]
     """
-    return min(1.0, (steps - step) / (fade * steps))
+    return 1.0 if fade == 0 else min(1.0, (steps - step) / (fade * steps))

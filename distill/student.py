@@ -29,20 +29,20 @@ from distill.data import (
     TrainData,
     derived_seed,
 )
-from distill.sampling import NegativeSampler
+from distill.matching import LayerLessons, MovingScale
+from distill.memory import peak_bytes
+from distill.objectives import TaskLoss
 from distill.schedule import Plan, layer_share
-from distill.training import Evaluated, Objective, TrainConfig, Trained
+from distill.training import Evaluated, TrainConfig, Trained
 from recommender.metrics import ndcg
 from recommender.ranking import target_ranks
-from recommender.sequential.sasrec import SASRec, bare_linear
+from recommender.sequential.sasrec import SASRec
 from recommender.sequential.shape import pad
 from storage.errors import BadSetting
 from storage.records import IntArray
 
 _VALIDATION_BYTES = 256_000_000
 """Memory of the scores of one chunk of validation requests."""
-_BYTES_A_SCORE = 12
-"""float32 scores, their softmax, and its gradient."""
 
 
 class Student:
@@ -66,8 +66,14 @@ class Student:
         text = data.text if config.start == "text" else None
         self.network = SASRec(data.items, config.network, seed=config.seed, text=text)
         self.network.to(self.device)
-        self.projections = _projections(config, distillation).to(self.device)
-        self.optimiser = _optimiser(self.network, self.projections, config)
+        self.lessons = _lessons(config, distillation).to(self.device)
+        given = () if distillation is None else distillation.layer_weights
+        self.scale = MovingScale(
+            None if distillation is None else distillation.moving,
+            (*given, *[0.0] * (config.network.blocks - len(given))),
+            config.seed,
+        )
+        self.optimiser = _optimiser(self.network, self.lessons, config)
         self.history: list[Evaluated] = []
         self.best = _copy(self.network)
         length, seed = config.network.max_len, config.seed
@@ -80,30 +86,32 @@ class Student:
                 distillation, size=config.request_batch, max_len=length, seed=seed
             )
         self.plan = Plan.of(config, self.sequences.steps_a_pass)
-        self.sampler = NegativeSampler(data.popularity(), config.negative_law)
-        self.score_bytes = config.batch * self.sequences.longest * data.items * _BYTES_A_SCORE
-        self.objective: Objective = "full" if self.score_bytes <= config.score_bytes else "sampled"
+        self.task = TaskLoss(
+            config, data.popularity(), positions=config.batch * self.sequences.longest
+        )
         self.standing = checkpoints.Standing()
         self._checkpoint = checkpoint
         self._saved = self._noted = time.perf_counter()
 
-    @property
-    def why_sampled(self) -> str:
-        """One sentence for people."""
-        return (
-            f"scores of all {self.data.items:,} items would take "
-            f"{self.score_bytes / 1e9:.1f} GB a step, above "
-            f"{self.config.score_bytes / 1e9:.1f} GB: "
-            f"cross-entropy against {self.config.negatives:,} sampled items instead"
-        )
-
     def losses(self) -> dict[str, Tensor]:
         """Return the parts of this step's loss, each times its share; their sum is L."""
-        parts = {"task": self._task_loss(self.sequences.at(self.standing.step))}
-        if self.distillation is not None and self.requests is not None:
+        taught = self.distillation
+        share = self.standing.step / self.plan.steps
+        heard = taught is None or share >= taught.begins
+        parts = self._sequence_losses(self.sequences.at(self.standing.step), share, heard=heard)
+        if taught is None:
+            return parts
+        if self.requests is not None:
             batch = self.requests.at(self.standing.step)
-            parts |= self._teacher_losses(self.distillation, batch)
+            parts |= self._teacher_losses(taught, batch, share, heard=heard)
+        if taught.l2:
+            squares = [weight.square().sum() for weight in self.network.parameters()]
+            parts["l2"] = taught.l2 * torch.stack(squares).sum()
         return parts
+
+    def follow(self) -> None:
+        """Let moving layer weights see this step's gradients: between backward and update."""
+        self.scale.follow(list(self.network.blocks))
 
     def advance(self, loss: float) -> None:
         """Count a step as done.
@@ -127,6 +135,7 @@ class Student:
         score = self.validate() if validated else math.nan
         if not validated or score > now.best:
             now.best, now.best_epoch = score, now.epochs
+            now.best_step, now.best_seconds = now.step, self._seconds()
             self.best = _copy(self.network)
         loss = now.loss / self.plan.epoch_steps
         self.history.append(Evaluated(now.epochs, score, now.best, loss))
@@ -156,6 +165,10 @@ class Student:
         self.network.train()
         return float(np.concatenate(gains).mean())
 
+    def _seconds(self) -> float:
+        """Return what was spent so far, this sitting up to now included."""
+        return self.standing.seconds + time.perf_counter() - self._noted
+
     def save(self, *, after: float = 0.0) -> None:
         """Write a checkpoint, if there is a place for one and the last is `after` s old."""
         begun, self._noted = self._noted, time.perf_counter()
@@ -168,7 +181,7 @@ class Student:
             self.fingerprint,
             self.standing,
             [[e.epoch, e.ndcg, e.best, e.loss] for e in self.history],
-            {"network": self.network, "projections": self.projections},
+            self._modules,
             self.optimiser,
             self.best,
         )
@@ -180,7 +193,7 @@ class Student:
         found = checkpoints.load(
             self._checkpoint,
             self.fingerprint,
-            {"network": self.network, "projections": self.projections},
+            self._modules,
             self.optimiser,
         )
         if found is None:
@@ -198,49 +211,76 @@ class Student:
             best=self.standing.best,
             steps=self.standing.step,
             seconds=self.standing.seconds,
-            objective=self.objective,
+            objective=self.task.denominator,
+            steps_to_best=self.standing.best_step,
+            seconds_to_best=self.standing.best_seconds,
+            peak_bytes=peak_bytes(),
         )
 
-    def _task_loss(self, batch: Batch) -> Tensor:
-        """Cross-entropy of what came next, at every position that counts, times its share."""
+    def _sequence_losses(self, batch: Batch, share: float, *, heard: bool) -> dict[str, Tensor]:
+        """Return the loss of what came next, at every position that counts, times its share.
+
+        With it the losses of blocks that have to predict for themselves, where a method asks.
+        """
+        supervised = self.lessons.supervised(share)
+        if not heard and not supervised:
+            return {}
         counted = torch.from_numpy(batch.targets.ravel() != IGNORED).to(self.device)
         targets = torch.from_numpy(batch.targets.ravel()).to(self.device)[counted]
         ids = torch.from_numpy(batch.ids).to(self.device)
-        states = self.network(ids, self._chance("dropout"))[1].flatten(0, 1)[counted]
-        share = 1.0 if self.distillation is None else self.distillation.task
-        if self.objective == "full":
-            return share * losses.ce_full(self.network.scores(states), targets)
-        sample = self.sampler.draw(self.config.negatives, self._seed("sample"))
-        expected = self.sampler.log_probability(sample) + np.log(np.float32(len(sample)))
-        drawn = torch.from_numpy(sample).to(self.device)
-        return share * losses.ce_sampled(
-            (states * F.embedding(targets, self.network.table)).sum(1),
-            states @ F.embedding(drawn, self.network.table).T,
-            targets,
-            drawn,
-            torch.from_numpy(expected).to(self.device),
-        )
+        blocks, final = self.network(ids, self._chance("dropout"))
+        parts = {}
+        if heard:
+            task = 1.0 if self.distillation is None else self.distillation.task
+            parts["task"] = task * self._task_loss(final.flatten(0, 1)[counted], targets)
+        for block, weight in supervised:
+            states = self.network.norm_final(blocks[block - 1]).flatten(0, 1)[counted]
+            loss = self._task_loss(states, targets)
+            layers = len(blocks)
+            part = self._layers_share() * weight / layers * loss
+            parts["supervision"] = parts["supervision"] + part if "supervision" in parts else part
+        return parts
 
-    def _teacher_losses(self, taught: Distillation, batch: RequestBatch) -> dict[str, Tensor]:
-        """The divergence from the teacher's labels and the layer distance, times shares."""
+    @property
+    def _modules(self) -> dict[str, nn.Module]:
+        """What a checkpoint keeps beside the optimiser."""
+        return {"network": self.network, "lessons": self.lessons, "moving": self.scale}
+
+    def _task_loss(self, states: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of states (N, width) that should predict items (N,)."""
+        return self.task.loss(states, targets, self.network.table, self._seed("sample"))
+
+    def _teacher_losses(
+        self, taught: Distillation, batch: RequestBatch, share: float, *, heard: bool
+    ) -> dict[str, Tensor]:
+        """The divergence from the teacher's labels and the layer losses, times shares."""
         ids = torch.from_numpy(batch.ids).to(self.device)
+        blocks, final = self.network(ids, self._chance("label dropout"))
+        parts = {}
+        if heard and taught.output:
+            parts["output"] = taught.output * self._divergence(taught, batch, final[:, -1])
+        if batch.states is not None and taught.matches:
+            teacher = torch.from_numpy(batch.states).to(self.device)
+            ends = [block[:, -1] for block in blocks]
+            layers = self.lessons.loss(ends, teacher, share, self.scale.factors())
+            if taught.balance and "output" in parts:
+                # Minitron: α = L_logit / L_is, so that both weigh the same.
+                layers = layers * (parts["output"] / layers.clamp_min(1e-12)).detach()
+            parts["layers"] = self._layers_share() * layers
+        return parts
+
+    def _divergence(self, taught: Distillation, batch: RequestBatch, states: Tensor) -> Tensor:
         candidates = torch.from_numpy(batch.candidates).to(self.device)
         labels = torch.from_numpy(batch.labels).to(self.device)
-        blocks, final = self.network(ids, self._chance("label dropout"))
-        scores = (F.embedding(candidates, self.network.table) * final[:, -1:]).sum(2)
-        divergence = losses.soft_label_kl(scores, labels, taught.temperature)
-        parts = {"output": taught.output * divergence}
-        if batch.states is not None and taught.layer_weights is not None:
-            states = torch.from_numpy(batch.states).to(self.device)
-            distances = [
-                float(weight) * losses.layer_distance(project(block[:, -1]), states[:, m])
-                for m, (weight, project, block) in enumerate(
-                    zip(taught.layer_weights, self.projections, blocks, strict=True)
-                )
-            ]
-            share = taught.layers * layer_share(self.standing.step, self.plan.steps)
-            parts["layers"] = share * torch.stack(distances).mean()
-        return parts
+        scores = (F.embedding(candidates, self.network.table) * states.unsqueeze(1)).sum(2)
+        if taught.divergence == "bernoulli":
+            return losses.bernoulli_kl(scores, labels, taught.temperature)
+        return losses.soft_label_kl(scores, labels, taught.temperature)
+
+    def _layers_share(self) -> float:
+        taught = self.distillation
+        assert taught is not None
+        return taught.layers * layer_share(self.standing.step, self.plan.steps, taught.fade)
 
     def _seed(self, stream: Stream) -> int:
         return derived_seed(self.config.seed, stream, self.standing.step)
@@ -255,9 +295,11 @@ class Student:
         parts: list[object] = [self.config, data.sequences, data.offsets, data.text]
         parts += [data.valid_targets, *_flat(data.valid_histories)]
         if taught is not None:
-            parts += [taught.task, taught.output, taught.layers, taught.temperature]
-            parts += [taught.candidates, taught.labels, taught.states, taught.layer_weights]
+            parts += [*taught.settings, taught.candidates, taught.labels, taught.states]
             parts += _flat(taught.histories)
+            if taught.moving is not None:
+                parts += [taught.moving.by, taught.moving.eta, taught.moving.ends]
+                parts += [taught.moving.squares]
         return checkpoints.fingerprint(*parts)
 
 
@@ -265,28 +307,18 @@ def _copy(network: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
 
 
-def _projections(config: TrainConfig, taught: Distillation | None) -> nn.ModuleList:
-    """P_1 … P_M, from the student's width to the teacher's; thrown away after training."""
-    if taught is None or taught.states is None:
-        return nn.ModuleList()
-    if taught.states.shape[1] != config.network.blocks:
-        raise BadSetting(
-            f"teacher states at {taught.states.shape[1]!r} layers for a student of "
-            f"{config.network.blocks!r} blocks"
-        )
-    chance = torch.Generator().manual_seed(derived_seed(config.seed, "projections", 0))
-    projections = nn.ModuleList()
-    for _ in range(config.network.blocks):
-        linear = bare_linear(config.network.width, taught.states.shape[2])
-        nn.init.normal_(linear.weight, std=config.network.init_std, generator=chance)
-        nn.init.zeros_(linear.bias)
-        projections.append(linear)
-    return projections
+def _lessons(config: TrainConfig, taught: Distillation | None) -> LayerLessons:
+    """Return what is learned beside the student; nothing without a teacher's states."""
+    if taught is None:
+        nothing = np.zeros((1, 1), dtype=np.int64)
+        taught = Distillation([nothing[0]], nothing, np.ones((1, 1), dtype=np.float32))
+    shape = config.network
+    return LayerLessons(
+        taught, blocks=shape.blocks, width=shape.width, seed=config.seed, init_std=shape.init_std
+    )
 
 
-def _optimiser(
-    network: nn.Module, projections: nn.Module, config: TrainConfig
-) -> torch.optim.AdamW:
+def _optimiser(network: nn.Module, lessons: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     """AdamW that shrinks matrices only.
 
     Norms, biases and positions are no matrices; a decayed item table would forget the text
@@ -294,7 +326,7 @@ def _optimiser(
     """
     matrices: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
-    for name, weight in [*network.named_parameters(), *projections.named_parameters()]:
+    for name, weight in [*network.named_parameters(), *lessons.named_parameters()]:
         shrinks = weight.ndim == 2 and name not in ("table", "positions")
         (matrices if shrinks else others).append(weight)
     groups = [

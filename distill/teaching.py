@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 
 from distill.asking import Asked, Chosen, ask, fit_title_temperature
 from distill.config import DistilConfig
-from distill.data import Distillation
+from distill.data import Distillation, MovingWeights
 from distill.ground import Ground, sampler
-from distill.matches import matched_layers
-from distill.measuring import measure_layers
-from distill.weights import layer_weights
+from distill.matches import Match
+from distill.measuring import measure_layers, measured_values
+from distill.methods import Setting, method
 from recommender.asking.evidence import Listener
 from recommender.asking.labelling import label_with_states, states_of
 from recommender.asking.requests import Question, training_questions
@@ -26,10 +27,12 @@ from recommender.backends import ModelCard
 from recommender.backends.embedded import EmbeddedBackend
 from recommender.calibration import probabilities
 from recommender.events import Event, Notice, StageSkipped
-from storage.errors import BadData, TeacherUnfit
+from storage.errors import BadData, BadSetting, TeacherUnfit
 from storage.records import FloatArray, LabelRequest, LayerProfile
 from storage.store import Store
 
+LISTWISE = "listwise"
+"""The loss whose importance counts: of ranking, which is what is distilled."""
 TEACHING_SHARE = 0.5
 """Share of `--minutes` for everything that is asked; the rest is for training and judging."""
 FISHER_COST = 3.5
@@ -51,6 +54,8 @@ class Taught:
     """None where nobody asked for it."""
     temperature: float
     """What makes the scores a distribution."""
+    squares: FloatArray | None = None
+    """(n, L) squared gradient of each measured request by layer."""
 
 
 def affordable(config: DistilConfig, seconds: float) -> int:
@@ -130,7 +135,7 @@ def teach(
         TeacherUnfit: the teacher has no opinion on any of them.
     """
     kept = training_slice(ground, config, count, measured=weights is not None)
-    states, profile = None, None
+    states, profile, squares = None, None, None
     if weights is None:
         if not quiet:
             yield StageSkipped("layer Fisher", "no weights")
@@ -141,7 +146,10 @@ def teach(
     if not places:
         raise TeacherUnfit(f"the teacher has no opinion on any of {len(kept)} training requests")
     temperature = chosen.scoring.temperature
-    return Taught(asked, states if states is None else states[places], profile, temperature)
+    if profile is not None:
+        squares = measured_values(listener.store, profile)
+    states = states if states is None else states[places]
+    return Taught(asked, states, profile, temperature, squares)
 
 
 def training_slice(
@@ -215,40 +223,120 @@ def _measured_first(questions: Sequence[Question], most: int) -> list[Question]:
     return [*first, *(q for q in questions if id(q) not in chosen)]
 
 
-def distillation(taught: Taught, config: DistilConfig, *, observed: int) -> Distillation:
+def distillation(
+    taught: Taught,
+    config: DistilConfig,
+    *,
+    observed: int,
+    importance: Sequence[float] | None = None,
+    folder: Path | None = None,
+) -> Distillation:
     """Make training material of the answers; `permute_labels` deals them to wrong requests.
-
-    `observed` is how many events people left to learn from: see `taught_share`.
 
     A permuted request keeps its own history, and gets the candidates, the distribution and
     the states of another: all that the teacher said, about somebody else.
+
+    Args:
+        taught: the answers.
+        config: the method, and how much each loss counts.
+        observed: how many events people left to learn from: see `taught_share`.
+        importance: of the teacher's layers by the criterion of the configuration; None is the
+            profile that was measured on the way.
+        folder: of `recsys.toml`, for a method of the user's own.
     """
     requests = taught.asked.requests
-    share = taught_share(len(requests), observed)
+    loss, share = config.loss, taught_share(len(requests), observed)
     dealt = np.arange(len(requests))
-    if config.loss.permute_labels:
+    if loss.permute_labels:
         # One cycle through all of them in random order: nobody keeps their own.
         order = np.random.default_rng([config.seed, 7]).permutation(len(requests))
         dealt[order] = np.roll(order, 1)
     labels = np.stack([probabilities(s, taught.temperature) for s in taught.asked.scores])
-    states, weights = None, None
-    student_layers = config.student.network.blocks
-    if taught.states is not None:
-        depth = taught.states.shape[1] - 1
-        states = taught.states[:, list(matched_layers(depth, student_layers))][dealt]
-        importance = taught.profile.layers if taught.profile else (1.0,) * depth
-        weights = layer_weights(importance, student_layers, mode=config.loss.layer_weights)
+    matches, moving = _matches(taught, config, importance, folder)
+    looked_at = tuple(sorted({layer for one in matches for layer in one.teacher_layers}))
     return Distillation(
         histories=[np.array(r.history, dtype=np.int64) for r in requests],
         candidates=_offered(requests)[dealt],
         labels=labels[dealt].astype(np.float32),
-        states=states,
-        layer_weights=weights,
-        task=config.loss.task,
-        output=config.loss.output * share,
-        layers=config.loss.layer * share,
-        temperature=config.loss.temperature,
+        states=None if taught.states is None else taught.states[:, list(looked_at)][dealt],
+        state_layers=looked_at,
+        matches=matches,
+        moving=moving,
+        task=loss.task,
+        output=loss.output * share,
+        layers=loss.layer * share,
+        temperature=loss.temperature,
+        divergence=loss.divergence,
+        begins=loss.begins,
+        fade=loss.layer_fade,
+        balance=loss.balance,
+        l2=loss.l2,
     )
+
+
+def lesson_of(
+    store: Store,
+    taught: Taught,
+    config: DistilConfig,
+    *,
+    observed: int,
+    folder: Path | None = None,
+) -> Distillation | None:
+    """Return what a configuration's method makes of the answers; None where it hears nobody.
+
+    Raises:
+        BadSetting: the method weighs by what was not measured, or does not fit the student.
+    """
+    loss = config.loss
+    if loss.output == 0 and loss.layer == 0:
+        return None
+    importance = importance_of(store, taught, config)
+    return distillation(taught, config, observed=observed, importance=importance, folder=folder)
+
+
+def _matches(
+    taught: Taught,
+    config: DistilConfig,
+    importance: Sequence[float] | None,
+    folder: Path | None,
+) -> tuple[tuple[Match, ...], MovingWeights | None]:
+    """Return what the method compares of these states, and what moves its weights."""
+    chosen, loss = method(config.method, folder=folder), config.loss
+    if taught.states is None or loss.layer == 0:
+        return (), None
+    if importance is None and taught.profile is not None:
+        importance = taught.profile.layers
+    depth = taught.states.shape[1] - 1
+    setting = Setting.of(depth, config.student.network.blocks, loss, importance)
+    matches = chosen.matches(setting)
+    if loss.dynamic == "none":
+        return matches, None
+    return matches, MovingWeights(loss.dynamic, loss.eta, setting.ends, taught.squares)
+
+
+def importance_of(store: Store, taught: Taught, config: DistilConfig) -> tuple[float, ...] | None:
+    """Return how much the teacher's layers matter by the criterion of a configuration.
+
+    Of several profiles of these weights the one of most requests; for the empirical Fisher
+    information that may be the one measured on the way. None where the method does not ask.
+
+    Raises:
+        BadSetting: nobody measured it on this category and these weights.
+    """
+    measured, criterion = taught.profile, config.loss.criterion
+    if measured is None or not method(config.method).weighs:
+        return None
+    found = [
+        one
+        for one in store.runs.profiles(measured.category_id)
+        if (one.weights, one.criterion) == (measured.weights, f"{criterion}-{LISTWISE}")
+    ]
+    if not found:
+        raise BadSetting(
+            f"{criterion!r} was not measured on {config.category!r} with these weights",
+            next_step=f"recsys importance --category {config.category} --criterion {criterion}",
+        )
+    return max(found, key=lambda one: (one.requests, one.key)).layers
 
 
 def taught_share(requests: int, observed: int) -> float:

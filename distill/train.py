@@ -57,8 +57,8 @@ def train(
     now, plan = student.standing, student.plan
     if resumed:
         yield Notice(f"going on from step {now.step} of {plan.last_step}")
-    if student.objective == "sampled":
-        yield Notice(student.why_sampled)
+    if student.task.why_sampled:
+        yield Notice(student.task.why_sampled)
     yield StageStarted(STAGE, plan.last_step, "steps")
     try:
         while True:
@@ -75,6 +75,7 @@ def train(
             loss = torch.stack(list(parts.values())).sum()
             student.optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
+            student.follow()
             nn.utils.clip_grad_norm_(student.network.parameters(), config.clip)
             student.optimiser.step()
 

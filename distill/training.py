@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from recommender.events import Event
-from recommender.sequential.shape import SASRecConfig
+from recommender.sequential.shape import NetworkConfig
 from storage.errors import BadSetting
 from storage.records import FloatArray
 
@@ -24,7 +24,7 @@ class TrainConfig:
     """
 
     seed: int = 0
-    network: SASRecConfig = field(default_factory=SASRecConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
     start: Literal["text", "free"] = "text"
     """What the item table starts from: text vectors, or chance."""
     epochs: int = 30
@@ -54,6 +54,15 @@ class TrainConfig:
     negatives: int = 2048
     """Size of that sample."""
     negative_law: Literal["log-uniform", "uniform"] = "log-uniform"
+    objective: Literal["ce", "gbce", "dros", "bce"] = "ce"
+    """Cross-entropy; gBCE of gSASRec; DROS; or binary cross-entropy with popular negatives."""
+    gbce_negatives: int = 256
+    gbce_t: float = 0.75
+    """Calibration: 0 is plain binary cross-entropy, 1 undoes the sampling."""
+    bce_negatives: int = 4
+    """A target, drawn as often as people chose them."""
+    dros_alpha: float = 0.5
+    dros_beta: float = 1.0
     checkpoint_seconds: float = 60.0
     """Longest time between checkpoints inside an epoch."""
 
@@ -61,6 +70,14 @@ class TrainConfig:
         """Check ranges before anything expensive."""
         counts = (self.epochs, self.patience, self.batch, self.request_batch, self.negatives)
         if min(counts) < 1 or not 0 <= self.warmup < 1 or self.learning_rate <= 0:
+            raise BadSetting(f"a training setting is out of its range: {self!r}")
+        drawn = (self.gbce_negatives, self.bce_negatives)
+        if (
+            min(drawn) < 1
+            or not 0 <= self.gbce_t <= 1
+            or self.dros_alpha < 0
+            or self.dros_beta <= 0
+        ):
             raise BadSetting(f"a training setting is out of its range: {self!r}")
         if (self.stop_after or 1) < 1 or (self.epoch_steps or 1) < 1:
             raise BadSetting(f"a training setting is out of its range: {self!r}")
@@ -95,7 +112,7 @@ class LayersWeighed(Event):
     weights: tuple[float, ...]
     """First block first; their sum is their number."""
     by: str
-    """What they were made from: 'fisher', 'uniform' …"""
+    """Name of the method that made them."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -111,3 +128,8 @@ class Trained(Event):
     seconds: float
     """Over all sittings."""
     objective: Objective
+    steps_to_best: int = 0
+    seconds_to_best: float = 0.0
+    """Until the weights that are kept, all sittings together."""
+    peak_bytes: int | None = None
+    """Most memory that the process had; None where the system does not say."""

@@ -92,7 +92,7 @@ def load_class(place: str, what: str, folder: Path | None = None) -> Callable[..
 
     Args:
         place: where the class is.
-        what: 'backend', 'ranker' or, a function, 'weighting': for the errors.
+        what: 'backend', 'ranker' or, functions, 'weighting' and 'method': for the errors.
         folder: of `recsys.toml`; None is the working directory.
 
     Raises:
@@ -129,7 +129,7 @@ def load_class(place: str, what: str, folder: Path | None = None) -> Callable[..
 
 
 def _kind_and_step(what: str) -> tuple[str, str]:
-    if what == "weighting":
+    if what in ("weighting", "method"):
         return "function", 'name it "my_module:my_function", the module beside recsys.toml'
     return (
         "class",

@@ -6,6 +6,9 @@ raised is a bug of ours and keeps its traceback.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from difflib import get_close_matches
+
 
 class RecsysError(Exception):
     """Something the user can mend: what happened, and the command that comes next.
@@ -37,6 +40,14 @@ class StoreUnavailable(RecsysError):
     """The database or the artifact directory is locked, read-only, full or not ours."""
 
 
+class StoreMissing(StoreUnavailable):
+    """There is no database, and whoever asks is not to make one."""
+
+
+class StoreRemoved(StoreMissing):
+    """The database was there, and its file was removed while it was open."""
+
+
 class ArtifactDamaged(RecsysError):
     """An artifact whose bytes are not those its manifest promises."""
 
@@ -47,3 +58,13 @@ class Offline(RecsysError):
 
 class TeacherUnfit(RecsysError):
     """The teacher is no better than chance, or cannot do what was asked of it."""
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """Return the end of a sentence that says what could have been meant.
+
+    >>> nearest("unifrom", ["uniform", "linear"]), nearest("x", ["uniform", "linear"])
+    ("; did you mean 'uniform'?", ': uniform, linear')
+    """
+    near = get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f": {', '.join(known)}"

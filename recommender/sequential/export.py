@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from recommender.sequential.sasrec import SASRec
-from recommender.sequential.shape import SASRecConfig
+from recommender.sequential.shape import NetworkConfig
 from storage.artifacts import Artifacts
 from storage.errors import BadData
 from storage.records import FloatArray, IntArray
@@ -41,12 +41,12 @@ class _LastScores(nn.Module):
         return self.network.scores(final[:, -1])
 
 
-def network_from(weights: Mapping[str, FloatArray], config: SASRecConfig) -> SASRec:
+def network_from(weights: Mapping[str, FloatArray], config: NetworkConfig) -> SASRec:
     """Return a network with these weights, ready to answer.
 
-    >>> first = SASRec(4, SASRecConfig(width=8), seed=1)
+    >>> first = SASRec(4, NetworkConfig(width=8), seed=1)
     >>> weights = {name: w.numpy() for name, w in first.state_dict().items()}
-    >>> network_from(weights, SASRecConfig(width=8)).items
+    >>> network_from(weights, NetworkConfig(width=8)).items
     4
     """
     network = SASRec(len(weights["table"]), config, seed=0)
@@ -57,7 +57,7 @@ def network_from(weights: Mapping[str, FloatArray], config: SASRecConfig) -> SAS
 def write_student(
     directory: Path,
     weights: Mapping[str, FloatArray],
-    config: SASRecConfig,
+    config: NetworkConfig,
     popularity: IntArray,
     about: Mapping[str, object],
 ) -> None:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recommender.sequential.shape import SASRecConfig
+from recommender.sequential.shape import NetworkConfig
 from storage.errors import BadSetting
 from storage.records import FloatArray
 
@@ -60,7 +60,7 @@ def bare_linear(wide_in: int, wide_out: int) -> nn.Linear:
 class Block(nn.Module):
     """One layer: x + attention(norm(x)), then x + feed-forward(norm(x))."""
 
-    def __init__(self, config: SASRecConfig) -> None:
+    def __init__(self, config: NetworkConfig) -> None:
         """Build the matrices; `SASRec` fills them."""
         super().__init__()
         width = config.width
@@ -102,14 +102,14 @@ class SASRec(nn.Module):
     Ids are item numbers + 1, padded with 0 on the left, so that the last column is always
     the latest item.
 
-    >>> network = SASRec(10, SASRecConfig(width=8), seed=1)
+    >>> network = SASRec(10, NetworkConfig(width=8), seed=1)
     >>> states, final = network(torch.tensor([[0, 0, 3, 7]]))
     >>> len(states), tuple(final.shape), tuple(network.scores(final[:, -1]).shape)
     (2, (1, 4, 8), (1, 10))
     """
 
     def __init__(
-        self, items: int, config: SASRecConfig, *, seed: int, text: FloatArray | None = None
+        self, items: int, config: NetworkConfig, *, seed: int, text: FloatArray | None = None
     ) -> None:
         """Build and fill the network.
 

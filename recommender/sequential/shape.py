@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -16,18 +17,21 @@ from storage.records import IntArray
 
 
 @dataclass(frozen=True, slots=True)
-class SASRecConfig:
-    """The shape of a SASRec. How it is trained is in `distill.training.TrainConfig`.
+class NetworkConfig:
+    """The shape of a network. How it is trained is in `distill.training.TrainConfig`.
 
-    >>> SASRecConfig().width
+    >>> NetworkConfig().width
     64
     """
 
+    architecture: Literal["sasrec", "gru4rec"] = "sasrec"
     width: int = 64
     blocks: int = 2
+    """Layers: of attention, or of recurrence."""
     heads: int = 2
+    """Of attention; a GRU4Rec has none and does not read it."""
     inner: int = 1
-    """Width of the feed-forward part, as a multiple of `width`."""
+    """Width of the feed-forward part, as a multiple of `width`; nothing to a GRU4Rec."""
     dropout: float = 0.3
     max_len: int = 50
     """How many of the latest items it looks at."""

@@ -13,7 +13,7 @@ from distill.training import TrainConfig
 from recommender.asking.evidence import Listener
 from recommender.backends import Backend
 from recommender.backends.embedded import EmbeddedBackend
-from recommender.sequential.shape import SASRecConfig
+from recommender.sequential.shape import NetworkConfig
 from storage.store import Store
 from tests.tiny import SHOP, Letters, add_shop, finished, open_llama, spell
 
@@ -31,7 +31,7 @@ def configured(**teacher: object) -> DistilConfig:
         "requests": 24,
         "ignore_gate": True,
     }
-    network = SASRecConfig(width=16, blocks=2, max_len=20)
+    network = NetworkConfig(width=16, blocks=2, max_len=20)
     config = DistilConfig(SHOP, student=TrainConfig(network=network, epochs=2, batch=32))
     return config.with_teacher(**{**small, **teacher})
 

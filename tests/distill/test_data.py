@@ -13,6 +13,7 @@ from distill.data import (
     TrainData,
     derived_seed,
 )
+from distill.matches import Match
 from distill.sampling import NegativeSampler
 from distill.schedule import layer_share, rate_share
 from recommender.splits import temporal_split
@@ -114,7 +115,8 @@ def distillation(**changes: object) -> Distillation:
         "candidates": np.array([[1, 2], [3, 4], [5, 6]]),
         "labels": np.array([[0.5, 0.5], [0.1, 0.9], [1, 0]], np.float32),
         "states": np.arange(12, dtype=np.float32).reshape(3, 2, 2),
-        "layer_weights": np.array([1.5, 0.5], np.float32),
+        "state_layers": (3, 6),
+        "matches": (Match(3, 1, weight=1.5), Match(6, 2, weight=0.5)),
     }
     return Distillation(**{**given, **changes})  # type: ignore[arg-type]
 
@@ -124,8 +126,8 @@ def distillation(**changes: object) -> Distillation:
     [
         ({"labels": np.array([[0.5, 0.4], [0.1, 0.9], [1, 0]])}, "sum to 1"),
         ({"labels": np.ones((2, 2)) / 2}, "fit together"),
-        ({"layer_weights": None}, "lack"),
-        ({"layer_weights": np.array([1.0, 0.5])}, "do not sum"),
+        ({"state_layers": (3,)}, "without states"),
+        ({"states": np.zeros((3, 1, 2), np.float32)}, "for 3 requests"),
         ({"temperature": 0.0}, "temperature"),
     ],
 )

@@ -173,7 +173,7 @@ def test_it_is_said_and_registered(both: Both) -> None:
     assert share in line
     measured = evaluate(ground.popularity, ground.split, "test", resamples=20)
     entries = [Entry("popularity", "baseline", measured, None)]
-    runs = register(both.store, both.config, said, entries)
+    runs = register(both.store, both.config, said.ground, said, entries)
     assert [run.name for run in runs] == [
         "popularity",
         "teacher tiny-llama",
@@ -193,7 +193,7 @@ def test_it_is_said_and_registered(both: Both) -> None:
             one.chosen.scoring.way,
             one.chosen.scoring.temperature,
         )
-    lines = list(report(both.config, said, entries))
+    lines = list(report(both.config, said.ground, said, entries))
     assert [text[:5] for text in lines[:2]] == ["gate:", "gate:"]
     assert lines[2] == line
 

@@ -94,7 +94,7 @@ def registered(
 ) -> list[Run]:
     config = config or configured()
     said = said_of(shop, ground, chosen=chosen, taught=taught)
-    return register(shop, config, said, entries, now=lambda: NOON)
+    return register(shop, config, said.ground, said, entries, now=lambda: NOON)
 
 
 def test_every_ranker_is_a_run_with_figures_and_rows(
@@ -198,7 +198,7 @@ def test_several_teachers_are_a_run_each_and_their_shares_are_kept(
 ) -> None:
     alone = said_of(shop, ground)
     both = with_a_second(alone)
-    runs = register(shop, configured(), both, entries, now=lambda: NOON)
+    runs = register(shop, configured(), both.ground, both, entries, now=lambda: NOON)
     assert [(run.name, run.kind) for run in runs[3:]] == [
         ("teacher smol", "teacher"),
         ("teacher big", "teacher"),
@@ -208,7 +208,7 @@ def test_several_teachers_are_a_run_each_and_their_shares_are_kept(
     for run in runs:
         assert run.config["fusion"] == {keys[0]: 0.75, keys[1]: 0.25}
     # What was taught by one is another student.
-    first = register(shop, configured(), alone, entries, now=lambda: NOON)
+    first = register(shop, configured(), alone.ground, alone, entries, now=lambda: NOON)
     assert not {run.id for run in first} & {run.id for run in runs}
     assert "fusion" not in first[0].config
 
@@ -226,7 +226,7 @@ def test_a_live_answer_by_letters_finds_all_it_needs(
 def test_the_report_says_what_was_measured(
     shop: Store, ground: Ground, entries: list[Entry]
 ) -> None:
-    said = list(report(configured(), said_of(shop, ground), entries))
+    said = list(report(configured(), ground, said_of(shop, ground), entries))
     assert said[0] == (
         "gate: teacher MRR 1.000 [1.000, 1.000] on 12 validation requests of 6 people with 6 "
         "candidates (popularity 0.500, item-knn 0.333, chance 0.611); calibration error 0.125"
@@ -243,7 +243,7 @@ def test_without_weights_or_a_second_student_there_is_less_to_say(
 ) -> None:
     real = replace(ground, category=replace(ground.category, synthetic=False))
     blind = said_of(shop, real, taught=replace(TAUGHT, profile=None))
-    said = list(report(configured(), blind, entries[:1]))
+    said = list(report(configured(), ground, blind, entries[:1]))
     assert said[1:] == [
         "layers: skipped: no weights",
         "distilled: 0.4 MB, best epoch 7, trained in 3 s",
@@ -254,7 +254,7 @@ def test_each_teacher_has_a_line_and_their_fusion_one(
     shop: Store, ground: Ground, entries: list[Entry]
 ) -> None:
     both = with_a_second(said_of(shop, ground))
-    said = list(report(configured(), both, entries))
+    said = list(report(configured(), ground, both, entries))
     assert [line[:16] for line in said[:3]] == ["gate: teacher MR"] * 2 + ["fused by validat"]
     assert said[2] == (
         "fused by validation likelihood: smol 0.75 (alone 1.750), big 0.25 (alone 2.000); "

@@ -12,6 +12,7 @@ from distill.asking import Asked, Chosen
 from distill.config import DistilConfig
 from distill.ground import Ground
 from distill.matches import matched_layers
+from distill.methods import with_method
 from distill.measuring import STAGE, measure_layers
 from distill.teaching import (
     FEWEST,
@@ -196,7 +197,7 @@ def test_without_weights_there_are_labels_and_it_is_said(
     quiet = teach(one, ground, configured(), None, CHOSEN, 24, quiet=True)
     assert not any(isinstance(event, StageSkipped) for event in finished(quiet)[0])
     lesson = distillation(taught, configured(), observed=10)
-    assert (lesson.states, lesson.layer_weights) == (None, None)
+    assert (lesson.states, lesson.matches) == (None, ())
 
 
 def test_other_weights_answer_under_their_own_name(
@@ -219,16 +220,19 @@ def test_other_weights_answer_under_their_own_name(
         )
 
 
-def test_nobody_measured_means_uniform_layers(
+def test_weights_that_nobody_measured_are_no_uniform_ones(
     shop: Store, ground: Ground, model: EmbeddedBackend
 ) -> None:
     config = configured(fisher_requests=0)
     taught = taught_by(shop, ground, model, config)
     assert taught.profile is None
-    lesson = distillation(taught, config, observed=10)
+    with pytest.raises(BadSetting, match="'fisher-empirical', which was not measured"):
+        distillation(taught, config, observed=10)
+    alike = distillation(taught, with_method(config, "uniform"), observed=10)
+    assert alike.layer_weights == (1.0, 1.0)
+    given = distillation(taught, config, observed=10, importance=(1.0, 1.0, 1.0))
     # Three layers for two blocks: the first answers for two of them.
-    np.testing.assert_allclose(lesson.layer_weights, [4 / 3, 2 / 3])
-
+    np.testing.assert_allclose(given.layer_weights, [4 / 3, 2 / 3])
 
 def test_too_small_a_catalogue_is_an_error(
     shop: Store, ground: Ground, model: EmbeddedBackend
@@ -320,15 +324,14 @@ def test_labels_are_the_scores_at_the_fitted_temperature() -> None:
 
 
 @pytest.mark.parametrize("blocks", [1, 2, 3])
-@pytest.mark.parametrize("mode", ["fisher", "uniform"])
+@pytest.mark.parametrize("mode", ["fisher-ld", "uniform"])
 def test_layer_weights_sum_to_the_number_of_blocks(blocks: int, mode: str) -> None:
-    config = configured().with_loss(layer_weights=mode)
+    config = with_method(configured(), mode)
     network = replace(config.student.network, blocks=blocks)
     lesson = distillation(taught(), config.with_student(network=network), observed=12)
-    assert lesson.layer_weights is not None
-    assert lesson.layer_weights.sum() == pytest.approx(blocks)
+    assert sum(lesson.layer_weights) == pytest.approx(blocks)
     if mode == "uniform":
-        assert set(lesson.layer_weights.tolist()) == {1.0}
+        assert set(lesson.layer_weights) == {1.0}
     elif blocks == 2:
         np.testing.assert_allclose(lesson.layer_weights, [2 * 6 / 21, 2 * 15 / 21], rtol=1e-6)
 

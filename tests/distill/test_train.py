@@ -14,17 +14,19 @@ import numpy as np
 import pytest
 import torch
 
-from distill.data import Distillation, TrainData
+from distill.data import Distillation, MovingWeights, TrainData
+from distill.matches import Match
 from distill.student import Student
 from distill.train import train
 from distill.training import Evaluated, StepDone, TrainConfig, Trained
 from recommender.events import Event, Notice, Progress, StageDone, StageStarted
 from recommender.sequential.export import network_from
-from recommender.sequential.shape import SASRecConfig, pad
+from recommender.sequential.shape import NetworkConfig, pad
 from storage.errors import ArtifactDamaged, BadSetting, StoreUnavailable
 
 ITEMS = 24
-SHAPE = SASRecConfig(width=16, max_len=6, dropout=0.2)
+SHAPE = NetworkConfig(width=16, max_len=6, dropout=0.2)
+MIXED = np.random.default_rng(2).normal(size=(30, 3, 12)).astype(np.float32)
 CONFIG = TrainConfig(
     network=SHAPE, start="free", epochs=4, batch=16, request_batch=8, learning_rate=5e-3
 )
@@ -62,7 +64,8 @@ def teaching(requests: int = 30, **changes: object) -> Distillation:
         "candidates": np.array([rng.permutation(ITEMS)[:5] for _ in range(requests)]),
         "labels": rng.dirichlet(np.ones(5), requests).astype(np.float32),
         "states": rng.normal(size=(requests, 2, 12)).astype(np.float32),
-        "layer_weights": np.array([0.5, 1.5], np.float32),
+        "state_layers": (3, 6),
+        "matches": (Match(3, 1, weight=0.5), Match(6, 2, weight=1.5)),
     }
     return Distillation(**{**given, **changes})  # type: ignore[arg-type]
 
@@ -190,22 +193,51 @@ def test_layers_are_matched_to_the_states_of_their_own_index() -> None:
         blocks, _ = student.network(torch.from_numpy(batch.ids), student._chance("label dropout"))
         total = 0.0
         for m, weight in enumerate([0.5, 1.5]):
-            projected = student.projections[m](blocks[m][:, -1]).numpy()
+            projected = student.lessons.projections[str(m)](blocks[m][:, -1]).numpy()
             gap = ((projected - batch.states[:, m]) ** 2).sum(1).mean()
             total += weight * gap / (batch.states[:, m] ** 2).sum(1).mean() / 2
         assert student.losses()["layers"].item() == pytest.approx(total, rel=1e-5)
 
 
 def test_without_weights_labels_alone_are_learned() -> None:
-    taught = teaching(states=None, layer_weights=None)
+    taught = teaching(states=None, state_layers=(), matches=())
     steps = [e for e in train(CONFIG, ring(), taught) if isinstance(e, StepDone)]
     assert set(steps[0].parts) == {"task", "output"}
 
 
-def test_states_of_another_number_of_layers_are_refused() -> None:
-    wrong = teaching(states=np.ones((30, 3, 4), np.float32), layer_weights=np.ones(3, np.float32))
-    with pytest.raises(BadSetting, match="3 layers for a student of 2 blocks"):
+def test_a_match_of_a_block_that_is_not_there_is_refused() -> None:
+    wrong = teaching(matches=(Match(3, 1), Match(6, 3)))
+    with pytest.raises(BadSetting, match="layer 3, and the student has layers 1 to 2"):
         next(train(CONFIG, ring(), wrong))
+
+
+def test_blocks_that_predict_for_themselves_do() -> None:
+    early = Match(0, 1, feature="supervision", loss="task", weight=0.5)
+    matches = (*teaching().matches, early)
+    steps = [e for e in train(CONFIG, ring(), teaching(matches=matches)) if isinstance(e, StepDone)]
+    assert set(steps[0].parts) == {"task", "output", "layers", "supervision"}
+    # As hard as the task at first, weighed by ω / M.
+    assert steps[0].parts["supervision"] == pytest.approx(0.25 * np.log(ITEMS), rel=0.1)
+
+
+def test_layers_alone_are_learned_until_the_rest_begins() -> None:
+    taught = teaching(begins=0.5)
+    steps = [e for e in train(CONFIG, ring(), taught) if isinstance(e, StepDone)]
+    half = len(steps) // 2
+    assert all(set(event.parts) == {"layers"} for event in steps[:half])
+    assert all(set(event.parts) == {"task", "output", "layers"} for event in steps[half:])
+
+
+def test_balanced_layers_count_as_much_as_what_is_said() -> None:
+    for event in train(CONFIG, ring(), teaching(balance=True, fade=0.0)):
+        if isinstance(event, StepDone):
+            assert event.parts["layers"] == pytest.approx(event.parts["output"], rel=1e-4)
+
+
+def test_a_squared_norm_is_that_of_all_weights() -> None:
+    student = Student(CONFIG, ring(), teaching(l2=0.1), device="cpu", checkpoint=None)
+    expected = 0.1 * sum(float(w.detach().square().sum()) for w in student.network.parameters())
+    assert student.losses()["l2"].detach().item() == pytest.approx(expected, rel=1e-5)
 
 
 # --- a catalogue too large for the full softmax ------------------------------------------
@@ -226,7 +258,16 @@ def test_above_the_budget_it_samples_says_so_and_still_learns() -> None:
 # --- stopping and going on ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("taught", [None, teaching()])
+@pytest.mark.parametrize(
+    "taught",
+    [
+        None,
+        teaching(),
+        teaching(moving=MovingWeights("student", 0.2, (3, 6))),
+        teaching(moving=MovingWeights("teacher", 0.2, (3, 6), np.ones((9, 6), np.float32))),
+        teaching(matches=(Match((1, 3, 6), 2),), state_layers=(1, 3, 6), states=MIXED),
+    ],
+)
 def test_a_run_stopped_anywhere_ends_with_the_same_bytes(
     tmp_path: Path, taught: Distillation | None
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from distill.config import DistilConfig, LossConfig
 from distill.training import TrainConfig
-from recommender.sequential.shape import SASRecConfig
+from recommender.sequential.shape import NetworkConfig
 from storage.errors import BadSetting
 
 CHANGED = DistilConfig(
@@ -20,9 +20,9 @@ CHANGED = DistilConfig(
     min_rating=4.0,
     final=True,
     student=TrainConfig(
-        network=SASRecConfig(width=16, blocks=3), epoch_steps=7, stop_after=2, start="free"
+        network=NetworkConfig(width=16, blocks=3), epoch_steps=7, stop_after=2, start="free"
     ),
-    loss=LossConfig(layer=0.0, layer_weights="uniform"),
+    loss=LossConfig(layer=0.0, depth_beta=0.3),
 ).with_teacher(spec="qwen3:8b", others=("a", "b"), item_fields=("brand",), mix="mixed")
 
 
@@ -45,7 +45,7 @@ def test_what_is_left_out_is_as_it_always_is() -> None:
         ({}, "category: field required"),
         ({"category": 5}, "category = 5: input should be a valid string"),
         ({"category": "B", "sead": 1}, "no field 'sead' in a distillation; did you mean 'seed'?"),
-        ({"category": "B", "qqqq": 1}, "no field 'qqqq' in a distillation: category, seed"),
+        ({"category": "B", "qqqq": 1}, "no field 'qqqq' in a distillation: category, method, seed"),
         (
             {"category": "B", "teacher": {"requets": 1}},
             "no field 'teacher.requets' in a distillation; did you mean 'requests'?",

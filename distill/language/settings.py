@@ -1,0 +1,74 @@
+"""What a Llama student is made of and how it is trained: settings, without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from storage.errors import BadSetting
+
+Making = Literal["cut", "fresh"]
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageConfig:
+    """A student that reads text: layers of the teacher's own, or a small Llama from scratch.
+
+    >>> LanguageConfig(making="cut", cut=0.75).keep
+    'uniform'
+    """
+
+    making: Making = "fresh"
+    cut: float = 0.75
+    """A cut: share of the teacher's layers that is taken away."""
+    keep: str = "uniform"
+    """A cut: which layers stay: a rule of `distill.language.keeping`, the name of a criterion
+    whose profile is stored, or numbers with commas between them."""
+    layers: int = 4
+    """From scratch: layers, their width, and heads."""
+    hidden: int = 384
+    heads: int = 6
+    supervised_by: str = ""
+    """From scratch: the criterion that chooses which teacher layers are matched; empty spreads
+    them evenly."""
+    lora_rank: int = 0
+    """0 trains all weights."""
+    layerdrop: float = 0.0
+    """Chance of a layer to be left out of a training step."""
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    gradient_checkpointing: bool = False
+    tokens: int = 50_000
+    """Tokens of training text that are read, all passes together; 0 trains nothing."""
+    max_tokens: int = 192
+    """Longest text of one lesson."""
+    batch: int = 8
+    """Lessons a step."""
+    accumulate: int = 1
+    """Pieces that a step is computed in, to the same result."""
+    learning_rate: float = 5e-4
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    evaluate_every: int = 20
+    """Steps from one validation to the next."""
+    patience: int = 5
+    """Validations without a better one before it stops."""
+    validation: int = 64
+    """Lessons of validation that are selected by."""
+    test_requests: int = 300
+    """Requests of test that it is measured on, with the teacher's candidates each."""
+
+    def __post_init__(self) -> None:
+        """Check ranges before anything expensive."""
+        counts = (self.layers, self.hidden, self.heads, self.batch, self.accumulate)
+        more = (self.evaluate_every, self.patience, self.validation, self.test_requests)
+        if min(*counts, *more) < 1 or self.max_tokens < 8 or min(self.tokens, self.lora_rank) < 0:
+            raise BadSetting(f"a setting of a Llama student is out of its range: {self!r}")
+        if not (0 <= self.cut < 1 and 0 <= self.layerdrop < 1 and 0 <= self.warmup < 1):
+            raise BadSetting(f"cut, layerdrop and warmup are shares below 1: {self!r}")
+        if self.learning_rate <= 0 or self.clip <= 0 or self.weight_decay < 0:
+            raise BadSetting(f"a setting of a Llama student is out of its range: {self!r}")
+        if self.hidden % self.heads:
+            raise BadSetting(f"width {self.hidden} is not a multiple of {self.heads} heads")
+        if self.batch % self.accumulate:
+            raise BadSetting(f"a batch of {self.batch} cannot be cut into {self.accumulate} pieces")

@@ -1,0 +1,1 @@
+"""Studies: arms × data × seeds, from one file to one table with paired intervals."""

@@ -1,0 +1,143 @@
+"""What a study found, as tables: figures of every arm, and paired differences with intervals.
+
+Pure: from evaluations to numbers to Markdown. Figures resample people; differences resample
+people and, where there are several, seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from distill.register import bounds
+from distill.studies.running import Ran, Studied, Trial
+from recommender.evaluation import Evaluation
+from recommender.significance import Interval, paired_interval
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One ranker: its figures over all seeds."""
+
+    name: str
+    figures: tuple[Interval, ...]
+    """One a metric."""
+    best: tuple[float, ...]
+    """What each seed was selected by on validation; empty for what is not trained."""
+    seconds: float
+    """Of training, mean over seeds; NaN for what is not trained."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """a − b, request by request."""
+
+    a: str
+    b: str
+    interval: Interval
+    base: float
+    """What b reaches."""
+
+    @property
+    def relative(self) -> float:
+        """The difference as a share of what b reaches."""
+        return self.interval.value / self.base if self.base else float("nan")
+
+
+def rows_of(ran: Ran, metrics: Sequence[str]) -> list[Row]:
+    """Return every arm and every baseline, the best one last."""
+    rows = [
+        Row(
+            name,
+            _figures([trial.evaluation for trial in trials], metrics),
+            tuple(trial.best for trial in trials),
+            float(np.mean([trial.seconds for trial in trials])),
+        )
+        for name, trials in ran.trials.items()
+    ]
+    rows += [Row(one.name, _figures([one], metrics), (), float("nan")) for one in ran.beside]
+    return sorted(rows, key=lambda row: row.figures[0].value)
+
+
+def differences_of(ran: Ran, against: Sequence[str], metric: str) -> list[Difference]:
+    """Return every arm against each of those named, in the order of the arms."""
+    return [
+        Difference(
+            name,
+            base,
+            paired_interval(
+                _values(trials, metric),
+                _values(ran.trials[base], metric),
+                trials[0].evaluation.users,
+            ),
+            float(_values(ran.trials[base], metric).mean()),
+        )
+        for base in against
+        for name, trials in ran.trials.items()
+        if name != base
+    ]
+
+
+def markdown(found: Studied, *, metrics: Sequence[str] = ()) -> str:
+    """Return a study's tables, data set after data set."""
+    study = found.study
+    shown = tuple(metrics) or (study.metric, "hr@10" if study.metric == "ndcg@10" else "mrr")
+    return "\n\n".join(_tables(found, ran, shown) for ran in found.ran)
+
+
+def _tables(found: Studied, ran: Ran, metrics: Sequence[str]) -> str:
+    study, rows = found.study, rows_of(ran, metrics)
+    first = next(iter(ran.trials.values()))[0].evaluation
+    heads = [called(metric) for metric in metrics]
+    lines = [
+        f"| {ran.category.name}: arm | {' | '.join(heads)} | validation | training |",
+        "|---|" + "---|" * (len(heads) + 2),
+        *(_row(row) for row in rows),
+        "",
+        f"n = {len(first.ranks):,} test requests of {len(set(first.users.tolist())):,} people "
+        f"({first.scope}), seeds {', '.join(map(str, study.seeds))}; 95 % intervals resample "
+        "people, and seeds where there are several.",
+    ]
+    if study.against:
+        lines += [
+            "",
+            f"| {ran.category.name}: difference in {called(study.metric)}, paired "
+            "| value | relative |",
+            "|---|---|---|",
+            *(
+                f"| {one.a} − {one.b} | {one.interval.value:+.4f} "
+                f"{bounds(one.interval, '+.4f')} | {one.relative:+.1%} |"
+                for one in differences_of(ran, study.against, study.metric)
+            ),
+        ]
+    return "\n".join(lines)
+
+
+def called(metric: str) -> str:
+    """Return how tables head a metric.
+
+    >>> called("ndcg@10"), called("mrr")
+    ('NDCG@10', 'MRR')
+    """
+    return metric.upper()
+
+
+def _row(row: Row) -> str:
+    figures = " | ".join(f"{one.value:.4f} {bounds(one, '.4f')}" for one in row.figures)
+    best = f"{np.mean(row.best):.4f}" if row.best else ""
+    seconds = f"{row.seconds:.0f} s" if row.best else ""
+    return f"| {row.name} | {figures} | {best} | {seconds} |"
+
+
+def _figures(evaluations: Sequence[Evaluation], metrics: Sequence[str]) -> tuple[Interval, ...]:
+    found = []
+    for metric in metrics:
+        values = np.stack([one.per_request(metric) for one in evaluations])
+        found.append(paired_interval(values, np.zeros_like(values), evaluations[0].users))
+    return tuple(found)
+
+
+def _values(trials: Sequence[Trial], metric: str) -> np.ndarray:
+    return np.stack([trial.evaluation.per_request(metric) for trial in trials])
