@@ -14,16 +14,26 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from storage.errors import ArtifactDamaged, BadSetting, StoreUnavailable
 
 _INDEX = "checkpoint.json"
+
+
+class Stateful(Protocol):
+    """What has tensors that a checkpoint keeps: a module, or a part of one."""
+
+    def state_dict(self) -> Mapping[str, Tensor]:
+        """Return them by name."""
+
+    def load_state_dict(self, state: Mapping[str, Tensor], /) -> object:
+        """Take them back."""
 
 
 @dataclass(slots=True)
@@ -53,7 +63,7 @@ def save(
     fingerprint: str,
     standing: Standing,
     history: list[list[float]],
-    modules: Mapping[str, nn.Module],
+    modules: Mapping[str, Stateful],
     optimiser: torch.optim.Optimizer,
     best: Mapping[str, Tensor],
 ) -> None:
@@ -93,7 +103,7 @@ def save(
 def load(
     directory: Path,
     fingerprint: str,
-    modules: Mapping[str, nn.Module],
+    modules: Mapping[str, Stateful],
     optimiser: torch.optim.Optimizer,
 ) -> tuple[Standing, list[list[float]], dict[str, Tensor]] | None:
     """Fill modules and optimiser from a checkpoint; return the rest, or None without one.

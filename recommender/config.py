@@ -31,6 +31,10 @@ Precision = Literal["auto", "float32", "bfloat16"]
 TeacherMode = Literal["auto", "likelihood", "letters", "ranking", "generate", "embedding"]
 
 
+USUAL_DB = "recsys.sqlite"
+"""The file in `data_dir` that is the database."""
+
+
 class Settings(BaseModel):
     """Everything a user can set, resolved.
 
@@ -42,9 +46,7 @@ class Settings(BaseModel):
 
     data_dir: Path
     """Where the database, the artifacts, downloads and models are kept."""
-    db: str = Field(
-        default_factory=lambda known: str(known["data_dir"] / "recsys.sqlite"), min_length=1
-    )
+    db: str = Field(default_factory=lambda known: str(known["data_dir"] / USUAL_DB), min_length=1)
     """A SQLAlchemy URL; a bare path is a SQLite file. By default a file in `data_dir`."""
     teacher: str = Field("embedded", min_length=1)
     """Who answers: 'embedded', a name from `recsys models list`, a path, a hub id, or a model of
@@ -120,6 +122,16 @@ class Settings(BaseModel):
         made = cls(**carried["settings"])
         made._folder = None if carried["folder"] is None else Path(carried["folder"])
         return made
+
+    @property
+    def has_usual_db(self) -> bool:
+        """Whether the database is where it is if nobody says otherwise.
+
+        >>> here = Path("shop")
+        >>> Settings(data_dir=here).has_usual_db, Settings(data_dir=here, db="b").has_usual_db
+        (True, False)
+        """
+        return self.db == str(self.data_dir / USUAL_DB)
 
     @property
     def artifacts(self) -> Path:

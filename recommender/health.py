@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from recommender.check import Check
 from recommender.config import Settings
 from recommender.models import known_models
-from storage.errors import ArtifactDamaged, RecsysError
+from storage.errors import ArtifactDamaged, RecsysError, StoreMissing
 
 if TYPE_CHECKING:
     from storage.store import Store
@@ -130,11 +130,13 @@ def check_store(settings: Settings, *, repair: bool = False) -> Iterator[Check]:
     from storage.store import Store
 
     try:
-        with Store.open(settings.db, settings.artifacts) as store:
+        with Store.open(settings.db, settings.artifacts, create=False) as store:
             categories = len(store.catalogue.categories())
             says = f"{settings.db}, categories: {categories}, schema {HEAD}"
             yield Check("database", "good", says)
             yield from _artifacts(store, repair=repair)
+    except StoreMissing as error:
+        yield Check("database", "absent", error.what, "recsys data sample, or another --db")
     except RecsysError as error:
         yield Check("database", "bad", error.what, error.next_step or "recsys doctor --settings")
 

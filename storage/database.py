@@ -34,13 +34,16 @@ from sqlalchemy import (
 from sqlalchemy import exc as failures
 
 from storage import sqlite
-from storage.errors import BadSetting, StoreUnavailable
+from storage.errors import BadSetting, StoreMissing, StoreUnavailable
 from storage.migrations import HEAD, KNOWN, VERSION_TABLE
 
 BUSY_SECONDS = 10.0
 """How long to wait for another writer before giving up."""
 
 _BATCH = 10_000
+
+KINDS = "a path, sqlite:///PATH and postgresql+psycopg://USER@HOST/NAME"
+"""What `--db` takes, for people."""
 
 
 class Database:
@@ -55,33 +58,49 @@ class Database:
     0
     """
 
-    def __init__(self, engine: Engine, name: str) -> None:
-        """Hold an engine; `name` is what messages call the database."""
+    def __init__(self, engine: Engine, name: str, file: Path | None = None) -> None:
+        """Hold an engine; `name` is what messages call the database, `file` where it lies."""
         self._engine = engine
+        self._file = file
+        self._opened: tuple[int, int] | None = None
         self.name = name
 
     @classmethod
-    def open(cls, url: str, *, busy_seconds: float = BUSY_SECONDS) -> Database:
+    def open(cls, url: str, *, busy_seconds: float = BUSY_SECONDS, create: bool = True) -> Database:
         """Connect, create or migrate the schema, and return the database.
 
         Args:
             url: Any SQLAlchemy URL; a bare path is a SQLite file.
             busy_seconds: How long to wait for another writer.
+            create: Make the file of a SQLite database where there is none.
 
         Raises:
             BadSetting: If the URL cannot be read or its driver is not installed.
+            StoreMissing: If there is none and none is to be made.
             StoreUnavailable: If the database cannot be used, and why.
         """
         address = _address(url)
         name = address.database or "" if _is_sqlite(address) else address.render_as_string()
+        file = sqlite.file_of(address) if _is_sqlite(address) else None
+        if not create and file is not None and not file.exists():
+            raise StoreMissing(
+                f"there is no database {str(file)!r}",
+                next_step=f"recsys data import PATH --category NAME --db {file}, or another --db",
+            )
         engine = _engine(address, busy_seconds)
-        database = cls(engine, name)
+        database = cls(engine, name, file)
         try:
             database._bring_up_to_date()
         except BaseException:
             engine.dispose()
             raise
+        database._opened = _identity(file)
         return database
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the file that was opened still lies where it was; one look at the folder."""
+        return _identity(self._file) == self._opened
 
     @property
     def dialect(self) -> str:
@@ -223,6 +242,33 @@ def _address(url: str) -> URL:
         ) from error
 
 
+def file_of_url(url: str) -> Path | None:
+    """Return the file a database lies in, None where it is on a server.
+
+    Raises:
+        BadSetting: the URL cannot be read, or no kind of database is called so.
+
+    >>> str(file_of_url("shop.db")), file_of_url("postgresql+psycopg://me@box/shop")
+    ('shop.db', None)
+    """
+    address = _address(url)
+    if _is_sqlite(address):
+        return sqlite.file_of(address)
+    try:
+        address.get_dialect()
+    except failures.NoSuchModuleError as error:
+        raise _unknown_kind(address) from error
+    return None
+
+
+def _unknown_kind(address: URL) -> BadSetting:
+    return BadSetting(
+        f"{address.render_as_string()!r}: no kind of database is called "
+        f"{address.drivername!r}; known are {KINDS}",
+        next_step="--db path/to/recsys.db",
+    )
+
+
 def _engine(address: URL, busy_seconds: float) -> Engine:
     """Make the engine, with SQLite's settings and directory where it is SQLite."""
     shown = address.render_as_string()
@@ -236,9 +282,14 @@ def _engine(address: URL, busy_seconds: float) -> Engine:
         _make_directory(file.parent)
     try:
         engine = create_engine(address)
-    except (ModuleNotFoundError, failures.NoSuchModuleError) as error:
+    except failures.NoSuchModuleError as error:
+        raise _unknown_kind(address) from error
+    except ModuleNotFoundError as error:
         raise BadSetting(
-            f"no driver for {shown!r} is installed ({error})", next_step="pip install psycopg"
+            f"no driver for {shown!r} is installed ({error}); known are {KINDS}",
+            next_step="pip install psycopg"
+            if address.drivername == "postgresql+psycopg"
+            else "--db path/to/recsys.db",
         ) from error
     if _is_sqlite(address):
         sqlite.prepare(engine, busy_seconds)
@@ -247,6 +298,15 @@ def _engine(address: URL, busy_seconds: float) -> Engine:
 
 def _is_sqlite(address: URL) -> bool:
     return address.get_backend_name() == sqlite.DIALECT
+
+
+def _identity(file: Path | None) -> tuple[int, int] | None:
+    """Return what tells one file from another of the same name; None where there is none."""
+    try:
+        found = None if file is None else file.stat()
+    except OSError:
+        return None
+    return None if found is None else (found.st_dev, found.st_ino)
 
 
 def _make_directory(folder: Path) -> None:

@@ -40,13 +40,17 @@ def file_of(address: URL) -> Path | None:
     """Return the file a SQLite URL names, None for a database in memory.
 
     >>> from sqlalchemy import make_url
-    >>> str(file_of(make_url("sqlite:///shop.db")))
+    >>> str(file_of(make_url("sqlite:///shop.db"))), str(file_of(make_url("sqlite:///what?.db")))
+    ('shop.db', 'what')
+    >>> str(file_of(make_url("sqlite:///file:shop.db?mode=ro&uri=true")))
     'shop.db'
     """
     name = address.database
     if not name or name == ":memory:" or "mode=memory" in name or name == "file::memory:":
         return None
-    return Path(name.removeprefix("file:").partition("?")[0])
+    if name.startswith("file:"):
+        return Path(name.removeprefix("file:").partition("?")[0])
+    return Path(name)
 
 
 def _write_ahead(cursor: sqlite3.Cursor, seconds: float) -> None:

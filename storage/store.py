@@ -45,7 +45,12 @@ class Store:
 
     @classmethod
     def open(
-        cls, url: str | Path, artifacts: Path | str, *, busy_seconds: float = BUSY_SECONDS
+        cls,
+        url: str | Path,
+        artifacts: Path | str,
+        *,
+        busy_seconds: float = BUSY_SECONDS,
+        create: bool = True,
     ) -> Store:
         """Open or create a Store.
 
@@ -53,17 +58,25 @@ class Store:
             url: any SQLAlchemy URL; a bare path is a SQLite file.
             artifacts: their directory; made when something is written.
             busy_seconds: how long to wait for another writer.
+            create: make a database where there is none; who only reads does not.
 
         Raises:
             BadSetting: a URL that cannot be read.
+            StoreMissing: there is none, and none is to be made.
             StoreUnavailable: the database cannot be used, and why.
         """
-        return cls(Database.open(str(url), busy_seconds=busy_seconds), Artifacts(Path(artifacts)))
+        database = Database.open(str(url), busy_seconds=busy_seconds, create=create)
+        return cls(database, Artifacts(Path(artifacts)))
 
     @property
     def schema_version(self) -> str:
         """Revision of the database's schema, which opening has brought to the newest."""
         return HEAD
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the database still lies where it was opened."""
+        return self.database.is_there
 
     def close(self) -> None:
         """Close the database."""

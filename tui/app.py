@@ -19,7 +19,7 @@ from textual.reactive import reactive
 from textual.screen import Screen
 from textual.signal import Signal
 
-from storage.errors import RecsysError
+from storage.errors import RecsysError, StoreMissing, StoreRemoved
 from tui.job_watch import JobNews, JobWatch
 from tui.reading import StoreReader
 from tui.screens.choosing import ChooseCategory
@@ -87,6 +87,8 @@ class RecsysApp(App[None]):
         self.job_signal: Signal[JobNews] = Signal(self, "job")
         self.loaded = False
         """Whether the Store was looked at: before that, no category is no news."""
+        self.trouble: RecsysError | None = None
+        """Why the Store cannot be read; the page of a screen says it."""
         self.last_words: list[str] = []
         """What is printed when the terminal is restored."""
 
@@ -106,20 +108,38 @@ class RecsysApp(App[None]):
         Raises:
             RecsysError: the Store cannot be opened, or what the question raises.
         """
-        return await self.store.ask(question)
+        try:
+            return await self.store.ask(question)
+        except StoreRemoved as error:
+            self._lose(error)
+            raise
+
+    def _lose(self, error: RecsysError) -> None:
+        """Show that there is nothing to be read any more."""
+        if self.category is not None:
+            self.category = None
+            self._cannot_read(error)
+
+    def _cannot_read(self, error: RecsysError) -> None:
+        """Show why there is no category: every screen has a page for that."""
+        self.loaded, self.trouble = True, error
+        self.category_signal.publish(None)
 
     @work(exclusive=True, group="category")
     async def load_category(self, name: str | None = None) -> None:
         """Find the category to show: the one named, the one shown, or the newest."""
         wanted = name or (self.category.name if self.category else self.wanted)
         try:
-            found = await self.ask_store(lambda store: store.catalogue.categories())
-        except RecsysError as error:
-            self.loaded = True
-            self.category_signal.publish(None)
-            self.say(error)
+            found = await self.ask_store(_categories)
+        except StoreRemoved as error:
+            self._cannot_read(error)
             return
-        self.loaded = True
+        except StoreMissing:
+            found = []  # as where nothing was imported: reading makes no database
+        except RecsysError as error:
+            self._cannot_read(error)
+            return
+        self.loaded, self.trouble = True, None
         # What is loaded by now stays: the collector need not walk through it again and again,
         # which would hold the window up for longer than a person overlooks.
         gc.freeze()
@@ -131,7 +151,9 @@ class RecsysApp(App[None]):
         self.category_signal.publish(self.category)
 
     def say(self, error: RecsysError) -> None:
-        """Show what the user can mend, with the next command."""
+        """Show what the user can mend, with the next command; what a page says, it says alone."""
+        if isinstance(error, StoreRemoved):
+            return
         further = f"\nnext: {error.next_step}" if error.next_step else ""
         text = shown(error.what).plain + shown(further).plain.replace("next:", "\nnext:", 1)
         self.notify(text, severity="error", markup=False, timeout=12)
@@ -144,7 +166,7 @@ class RecsysApp(App[None]):
     async def action_choose_category(self) -> None:
         """Let a category be chosen from those there are."""
         try:
-            found = await self.ask_store(lambda store: store.catalogue.categories())
+            found = await self.ask_store(_categories)
         except RecsysError as error:
             self.say(error)
             return
@@ -189,6 +211,10 @@ class RecsysApp(App[None]):
     async def _watch_jobs(self) -> None:
         async for news in self.jobs.news():
             self.job_signal.publish(news)
+
+
+def _categories(store: Store) -> list[Category]:
+    return store.catalogue.categories()
 
 
 def actions_of(screen: Screen[object]) -> list[tuple[str, str, str]]:

@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from math import comb
 from string import ascii_uppercase
 
+ENOUGH = 5
+"""Preferences below which even one that always wins could do so by chance."""
+
 
 class Blind:
     """One blind sitting.
@@ -58,6 +61,8 @@ class Blind:
             return []
         told = sorted(self.tally.items(), key=lambda pair: (-pair[1], pair[0]))
         shares = ", ".join(f"{by} {n} of {self.count}" for by, n in told)
+        if self.count < ENOUGH:
+            return [f"blind: {shares}; too few to tell: {ENOUGH} are the least"]
         chance = chance_of_as_many(told[0][1], self.count, len(told))
         return [
             f"blind: {shares}; {told[0][0]} would be preferred this often by chance with "

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from recommender.people import Person
     from recommender.protocol import Protocol
     from storage.feedback import Value
-    from storage.records import Category
+    from storage.records import Category, Item
     from storage.store import Store
 
+Opinion = tuple["Item", int]
 Who = Callable[["Store", "Protocol"], str]
 """Finds the id of somebody."""
 FIRST, NEXT = 50, 500
@@ -89,6 +90,16 @@ def saying(
         return store.feedback.of(category.id, user)
 
     return say
+
+
+def named(category: Category, opinions: dict[int, int]) -> Callable[[Store], list[Opinion]]:
+    """Return the question for the items that opinions are of, by number."""
+
+    def look(store: Store) -> list[Opinion]:
+        found = store.catalogue.items_by_number(category.id, sorted(opinions))
+        return [(item, opinions[item.number]) for item in found]
+
+    return look
 
 
 def rankers(category: Category, settings: Settings) -> Callable[[Store], list[tuple[str, str]]]:

@@ -51,6 +51,8 @@ class ColumnNow:
     """Seconds of each answer, oldest first."""
     hits: dict[str, bool] = field(default_factory=dict)
     """Person -> whether the held-out item was in their list; the last visit counts."""
+    restarted: bool = False
+    """Its process was killed, and started again without being told to."""
 
     @property
     def items(self) -> list[int]:
@@ -61,6 +63,11 @@ class ColumnNow:
     def dead(self) -> bool:
         """Whether its process has ended."""
         return self.refused is not None and self.refused.number < 0
+
+    @property
+    def killed(self) -> bool:
+        """Whether its process has ended without saying why."""
+        return self.dead and self.refused is not None and self.refused.kind == "Died"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +153,20 @@ class Comparison:
         """
         self.columns = [ColumnNow(new) if one.by == old else one for one in self.columns]
 
+    def restart(self, by: str) -> None:
+        """Let a column begin anew and keep what is counted of it.
+
+        >>> one = Comparison(["student"])
+        >>> one.hear("student", Refused(-1, "it was killed", kind="Died"))
+        True
+        >>> one.restart("student")
+        >>> one.column("student").state, one.column("student").restarted
+        ('opening', True)
+        """
+        old = self.column(by)
+        new = ColumnNow(by, latencies=old.latencies, hits=old.hits, restarted=True)
+        self.columns = [new if one is old else one for one in self.columns]
+
     def show(self, person: Person) -> None:
         """Turn to a person, and to their own history."""
         self.person, self.edited = person, None
@@ -213,6 +234,8 @@ class Comparison:
     def figures(self) -> tuple[Figures, ...]:
         """Return how the columns do, in their order."""
         usual = {one.by: median(one.latencies) for one in self.columns if one.latencies}
+        # Who does not answer any more is not compared with who does.
+        usual = {by: p50 for by, p50 in usual.items() if not self.column(by).dead}
         fastest = min(usual.values(), default=None)
         return tuple(self._figures(one, usual.get(one.by), fastest) for one in self.columns)
 
@@ -222,14 +245,14 @@ class Comparison:
         alike = (first.items, column.items, self.n)
         return Figures(
             by=column.by,
-            last=column.answer.seconds if column.answer else None,
+            last=column.latencies[-1] if p50 is not None else None,
             p50=p50,
             ratio=p50 / fastest if p50 is not None and fastest else None,
             overlap=overlap(*alike) if both else None,
             tau=kendall_tau(*alike) if both else None,
             hits=sum(column.hits.values()),
             visited=len(column.hits),
-            latencies=tuple(column.latencies),
+            latencies=() if p50 is None else tuple(column.latencies),
         )
 
     def _answered(self, column: ColumnNow, answer: Answered) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from distill.jobs.records import JobSpec
+from recommender.backends.ollama.names import model_name
 from recommender.live.messages import Refused
 from recommender.models import EMBEDDED_TEACHER, FETCH
 from tui.widgets.missing import Offer
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 AGAIN = Offer("again", "try again (r)")
 EMBEDDED = f"teacher:{EMBEDDED_TEACHER}"
-GONE = ("StoreUnavailable", "Died", "OutOfMemory", "ArtifactDamaged")
+GONE = ("StoreUnavailable", "StoreMissing", "Died", "OutOfMemory", "ArtifactDamaged")
 """Another teacher would not mend these."""
 
 
@@ -50,6 +51,9 @@ def offers(by: str, refused: Refused | None) -> tuple[Offer, ...]:
 def job(action: str, by: str, settings: Settings) -> JobSpec:
     """Return the job that an offer starts: 'fetch', or 'pull' of a column's model.
 
+    Raises:
+        BadSetting: no server has a model that is called so.
+
     >>> from pathlib import Path
     >>> from recommender.config import Settings
     >>> job("pull", "teacher:qwen3:8b", Settings(data_dir=Path("shop"))).arguments["name"]
@@ -57,6 +61,6 @@ def job(action: str, by: str, settings: Settings) -> JobSpec:
     """
     if action == "fetch":
         return JobSpec("fetch", title="fetch the models that come along")
-    name = (by.partition(":")[2] or settings.teacher).removeprefix("ollama:")
+    name = model_name((by.partition(":")[2] or settings.teacher).removeprefix("ollama:"))
     host = settings.hosts[0] if settings.hosts else ""
     return JobSpec("pull", title=f"pull {name}", arguments={"name": name, "host": host})

@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 
+from storage.errors import StoreMissing, StoreRemoved
+
 if TYPE_CHECKING:
     from recommender.config import Settings
     from storage.store import Store
@@ -31,6 +33,7 @@ class StoreReader:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="store")
         self._opening = Lock()
         self._store: Store | None = None
+        self._was_open = False
 
     async def ask(self, question: Callable[[Store], T]) -> T:
         """Return what a question finds in the Store.
@@ -38,6 +41,8 @@ class StoreReader:
         Raises:
             RecsysError: as the question does, or because the Store cannot be opened. The next
                 question tries to open it again.
+            StoreMissing: there is none: reading makes none.
+            StoreRemoved: there is none any more.
         """
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, self._answer, question)
@@ -54,9 +59,26 @@ class StoreReader:
 
     def _opened(self) -> Store:
         with self._opening:
+            if self._store is not None and not self._store.is_there:
+                # What was opened can still be read, and nothing of it will be found again.
+                self._store.close()
+                self._store = None
             if self._store is None:
-                # Imported here, in a thread: it takes longer than the first frame may.
-                from storage.store import Store
-
-                self._store = Store.open(self._settings.db, self._settings.artifacts)
+                self._store = self._open()
+                self._was_open = True
             return self._store
+
+    def _open(self) -> Store:
+        # Imported here, in a thread: it takes longer than the first frame may.
+        from storage.store import Store
+
+        try:
+            return Store.open(self._settings.db, self._settings.artifacts, create=False)
+        except StoreMissing as error:
+            if not self._was_open:
+                raise
+            raise StoreRemoved(
+                f"the database {self._settings.db} was removed while open",
+                next_step="put it back and look again, or leave (q) and import anew: "
+                "recsys data import PATH --category NAME",
+            ) from error

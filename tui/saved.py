@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from recommender.live.messages import LiveItem
     from storage.browsing import PastEvent
 
+Opinions = Sequence[tuple[Item, int]]
+"""What somebody said of items: 1 for liked, -1 for disliked."""
 LONGEST, LONGEST_NOTICE = 200, 1000
 """Characters of a title and of a sentence in Markdown."""
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~&$^=:])")
@@ -35,7 +37,9 @@ def escaped(text: str, longest: int = LONGEST) -> str:
     return _SPECIAL.sub(r"\\\1", plain(text, longest))
 
 
-def as_markdown(comparison: Comparison, category: str, at: datetime) -> str:
+def as_markdown(
+    comparison: Comparison, category: str, at: datetime, opinions: Opinions = ()
+) -> str:
     """Return everything the screen shows as a page of Markdown."""
     who = "nobody" if comparison.person is None else comparison.person.id
     kind = "what they had" if comparison.edited is None else "made by hand"
@@ -49,10 +53,14 @@ def as_markdown(comparison: Comparison, category: str, at: datetime) -> str:
     ]
     lines += ["", *_table(comparison), "", *_figures(comparison), ""]
     lines += [line for column in comparison.columns for line in _says(column)]
+    if opinions:
+        lines += ["", "What was liked (\\+) and disliked (−); no ranker learns from it yet:", ""]
+        signs = {1: "\\+", -1: "−"}
+        lines += [f"- {signs[value]} {_named(item)}" for item, value in opinions]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def as_json(comparison: Comparison, category: str, at: datetime) -> str:
+def as_json(comparison: Comparison, category: str, at: datetime, opinions: Opinions = ()) -> str:
     """Return everything the screen shows as JSON; text is kept as it came.
 
     A score that is no number is null.
@@ -68,6 +76,9 @@ def as_json(comparison: Comparison, category: str, at: datetime) -> str:
         "not_held_out_because": "" if true else _why_not(comparison),
         "columns": [_column(comparison, one) for one in comparison.columns],
         "figures": [asdict(one) for one in comparison.figures()],
+        "opinions": [
+            {"id": item.id, "title": item.title, "value": value} for item, value in opinions
+        ],
     }
     return json.dumps(_finite(said), indent=2, ensure_ascii=True, allow_nan=False) + "\n"
 

@@ -187,25 +187,15 @@ def read_detail(store: Store, run: Run) -> Detail:
         run,
         tuple(store.runs.measurements(run.id)),
         profile,
-        _weights(run, profile),
+        _weights(run),
         tuple(_other_seeds(store, run)),
     )
 
 
-def _weights(run: Run, profile: LayerProfile | None) -> tuple[float, ...]:
+def _weights(run: Run) -> tuple[float, ...]:
     """Return the weights of a distilled student's layers, as its training took them."""
-    blocks = setting(run.config, "student.network.blocks")
-    mode = setting(run.config, "loss.layer_weights")
-    if profile is None or run.kind != "student" or not isinstance(blocks, int):
-        return ()
-    if not run.name.startswith("distilled") or mode not in ("fisher", "uniform"):
-        return ()
-    # Imported here, in a thread: NumPy takes longer to load than a frame.
-    from distill.weights import layer_weights
-
-    uniform = mode == "uniform"
-    found = layer_weights(profile.layers, blocks, mode="uniform" if uniform else "fisher")
-    return tuple(float(one) for one in found)
+    found = run.config.get("layer_weights")
+    return tuple(float(one) for one in found) if isinstance(found, list) else ()
 
 
 def _other_seeds(store: Store, run: Run) -> list[tuple[int, str]]:

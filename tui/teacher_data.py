@@ -14,6 +14,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from distill.jobs.records import JobSpec
+from recommender.backends.ollama.names import model_name
 from storage.errors import BadSetting
 from tui.text import duration
 
@@ -268,18 +269,16 @@ def pull_job(name: str, host: str) -> JobSpec:
     """Return the job that brings a model onto a server.
 
     Raises:
-        BadSetting: nothing can be called that.
+        BadSetting: no model can be called that.
 
     >>> pull_job(" qwen3:8b ", "box").title
     'pull qwen3:8b'
     >>> pull_job("two words", "")
     Traceback (most recent call last):
     ...
-    storage.errors.BadSetting: 'two words' is no name of a model; next: e.g. llama3.1:8b
+    storage.errors.BadSetting: 'two words' is no name of a model: it has letters, ...
     """
-    name = name.strip().removeprefix("ollama pull ").strip()
-    if not name or not name.isprintable() or any(c.isspace() for c in name) or len(name) > 200:
-        raise BadSetting(f"{name!r} is no name of a model", next_step="e.g. llama3.1:8b")
+    name = model_name(name)
     return JobSpec("pull", title=f"pull {name}", arguments={"name": name, "host": host})
 
 

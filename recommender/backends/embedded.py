@@ -232,6 +232,10 @@ class EmbeddedBackend(Refusing):
         """Turn a title into the tokens of its line: at most `TITLE_TOKENS`, newline included."""
         return self._tokens(title_line(title), limit=TITLE_TOKENS)
 
+    def line_tokens(self, line: str, *, limit: int | None = None) -> list[int]:
+        """Turn one line of a prompt into tokens; its newline survives a cut to `limit`."""
+        return self._tokens(line, limit=limit)
+
     def request_packs(self, prompt: Prompt, titles: Sequence[str]) -> list[Pack]:
         """Lay a request out as the packs that `likelihood` runs, for whoever runs them himself."""
         prefix, _ = self.prefix_tokens(prompt)

@@ -70,7 +70,7 @@ def _serve(source: BinaryIO, out: Outbox) -> int:
     settings = Settings.received(asked)
     inbox = Inbox(source, out)
     try:
-        with Store.open(settings.db, settings.artifacts) as store:
+        with Store.open(settings.db, settings.artifacts, create=False) as store:
             category = store.catalogue.category(asked["category"])
             answerer = Answerer(store, category, asked["by"], settings, inbox, out)
             answerer.open()

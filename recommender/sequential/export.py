@@ -18,7 +18,7 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from recommender.sequential.sasrec import SASRec
+from recommender.sequential.networks import Network, make_network
 from recommender.sequential.shape import NetworkConfig
 from storage.artifacts import Artifacts
 from storage.errors import BadData
@@ -32,7 +32,7 @@ TOLERANCE = 1e-4
 
 
 class _LastScores(nn.Module):
-    def __init__(self, network: SASRec) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
 
@@ -41,15 +41,15 @@ class _LastScores(nn.Module):
         return self.network.scores(final[:, -1])
 
 
-def network_from(weights: Mapping[str, FloatArray], config: NetworkConfig) -> SASRec:
+def network_from(weights: Mapping[str, FloatArray], config: NetworkConfig) -> Network:
     """Return a network with these weights, ready to answer.
 
-    >>> first = SASRec(4, NetworkConfig(width=8), seed=1)
+    >>> first = make_network(4, NetworkConfig(width=8), seed=1)
     >>> weights = {name: w.numpy() for name, w in first.state_dict().items()}
     >>> network_from(weights, NetworkConfig(width=8)).items
     4
     """
-    network = SASRec(len(weights["table"]), config, seed=0)
+    network = make_network(len(weights["table"]), config, seed=0)
     network.load_state_dict({name: torch.from_numpy(np.array(w)) for name, w in weights.items()})
     return network.eval()
 
@@ -65,7 +65,7 @@ def write_student(
 
     Args:
         directory: an artifact that is being written.
-        weights: of a `SASRec`.
+        weights: of a network.
         config: its shape.
         popularity: how often each item is in what it was trained on, (items,): its answer to
             a person without a history it knows.
@@ -100,7 +100,7 @@ def write_student(
     Artifacts.write_json(directory / DESCRIPTION, described)
 
 
-def _compare(path: Path, network: SASRec) -> None:
+def _compare(path: Path, network: Network) -> None:
     """Check the export on rows of several lengths, padded and full."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     chance = np.random.default_rng(0)
@@ -117,17 +117,18 @@ def _compare(path: Path, network: SASRec) -> None:
 
 @contextmanager
 def _without_known_remarks() -> Iterator[None]:
-    """Keep two remarks the exporter makes about itself, in torch 2.13, off the screen.
+    """Keep remarks the exporter makes about itself, in torch 2.13, off the screen.
 
-    That torchvision is not installed, which nothing here needs, and that torch calls a
-    deprecated function of its own. Any other warning is let through.
+    That torchvision is not installed, which nothing here needs, and that torch calls
+    deprecated functions of its own. Any other warning is let through.
     """
     registration = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = registration.level
     registration.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
+            for own in (r"`isinstance\(treespec, LeafSpec\)`", r"_check_is_size will be removed"):
+                warnings.filterwarnings("ignore", own, FutureWarning)
             yield
     finally:
         registration.setLevel(level)

@@ -137,12 +137,7 @@ class SASRec(nn.Module):
                 nn.init.zeros_(weight)
             else:
                 nn.init.normal_(weight, std=config.init_std, generator=chance)
-        if text is not None:
-            if len(text) != items:
-                raise BadSetting(f"{len(text)!r} text vectors for {items!r} items")
-            rows = text_table(text, config.width, std=config.text_std)
-            with torch.no_grad():
-                self.table.copy_(torch.from_numpy(rows))
+        start_table(self.table, config, text)
 
     def forward(
         self, ids: Tensor, noise: torch.Generator | None = None
@@ -175,6 +170,26 @@ class SASRec(nn.Module):
     def scores(self, states: Tensor) -> Tensor:
         """Score every item: states (…, width) -> (…, items), by the input's own table."""
         return states @ self.table.T
+
+
+def start_table(table: Tensor, config: NetworkConfig, text: FloatArray | None) -> None:
+    """Fill a table of items from text vectors, where there are any.
+
+    Raises:
+        BadSetting: they are of another number of items, or cannot fill it.
+
+    >>> table = torch.zeros(4, 2)
+    >>> start_table(table, NetworkConfig(width=2, heads=1), np.eye(4, dtype=np.float32))
+    >>> round(float(table.std(correction=0)), 3)
+    0.1
+    """
+    if text is None:
+        return
+    if len(text) != len(table):
+        raise BadSetting(f"{len(text)!r} text vectors for {len(table)!r} items")
+    rows = text_table(text, config.width, std=config.text_std)
+    with torch.no_grad():
+        table.copy_(torch.from_numpy(rows))
 
 
 def text_table(text: FloatArray, width: int, *, std: float) -> FloatArray:

@@ -14,7 +14,7 @@ from recommender.models import register
 from recommender.scoring import Scoring
 from recommender.sequential.export import write_student
 from recommender.sequential.sasrec import SASRec
-from recommender.sequential.shape import SASRecConfig
+from recommender.sequential.shape import NetworkConfig
 from recommender.sequential.student import StudentRanker
 from recommender.serving import UNMEASURED, chosen_scoring, live_scoring
 from storage.errors import BadSetting, Offline, UnknownName
@@ -29,7 +29,7 @@ KNOWN = 290
 
 
 def student(store: Store, category: int, name: str, items: int, selection: float) -> Run:
-    config = SASRecConfig(width=8, blocks=1, heads=1, max_len=10)
+    config = NetworkConfig(width=8, blocks=1, heads=1, max_len=10)
     network = SASRec(items, config, seed=items)
     weights = {key: weight.numpy() for key, weight in network.state_dict().items()}
     with store.artifacts.writing("student", {"name": name}) as path:

@@ -7,17 +7,17 @@ import pytest
 import torch
 
 from recommender.sequential.sasrec import SASRec, drop, text_table
-from recommender.sequential.shape import SASRecConfig, pad
+from recommender.sequential.shape import NetworkConfig, pad
 from storage.errors import BadSetting
 
-SMALL = SASRecConfig(width=8, blocks=2, heads=2, inner=3, max_len=6, init_std=0.3)
+SMALL = NetworkConfig(width=8, blocks=2, heads=2, inner=3, max_len=6, init_std=0.3)
 
 
-def network(items: int = 11, config: SASRecConfig = SMALL, seed: int = 0) -> SASRec:
+def network(items: int = 11, config: NetworkConfig = SMALL, seed: int = 0) -> SASRec:
     return SASRec(items, config, seed=seed)
 
 
-def naive_states(weights: dict[str, np.ndarray], history: list[int], config: SASRecConfig):
+def naive_states(weights: dict[str, np.ndarray], history: list[int], config: NetworkConfig):
     """One history, without padding, number by number from the definition."""
 
     def norm(x, name):
@@ -122,7 +122,7 @@ def test_dropout_needs_a_generator_and_keeps_the_mean() -> None:
     dropped = drop(x, 0.4, torch.Generator().manual_seed(0))
     assert dropped.unique().tolist() == pytest.approx([0, 1 / 0.6])
     assert dropped.mean().item() == pytest.approx(1, abs=0.01)
-    net = network(config=SASRecConfig(width=8, heads=1, dropout=0.5, max_len=4))
+    net = network(config=NetworkConfig(width=8, heads=1, dropout=0.5, max_len=4))
     ids = torch.tensor([[1, 2, 3]])
     first, again = (net(ids, torch.Generator().manual_seed(1))[1] for _ in range(2))
     assert torch.equal(first, again)
@@ -170,7 +170,7 @@ def test_text_of_another_catalogue_is_refused() -> None:
 @pytest.mark.parametrize("wrong", [{"width": 9}, {"dropout": 1.0}, {"blocks": 0}])
 def test_a_shape_that_cannot_work_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(BadSetting):
-        SASRecConfig(**wrong)  # type: ignore[arg-type]
+        NetworkConfig(**wrong)  # type: ignore[arg-type]
 
 
 def test_pad_keeps_the_latest_items_and_takes_empty_histories() -> None:

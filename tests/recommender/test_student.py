@@ -10,12 +10,12 @@ import torch
 
 from recommender.sequential.export import network_from, write_student
 from recommender.sequential.sasrec import SASRec
-from recommender.sequential.shape import SASRecConfig, pad
+from recommender.sequential.shape import NetworkConfig, pad
 from recommender.sequential.student import StudentRanker
 from storage.errors import ArtifactDamaged
 
 ITEMS = 30
-CONFIG = SASRecConfig(width=16, max_len=8, init_std=0.3)
+CONFIG = NetworkConfig(width=16, max_len=8, init_std=0.3)
 POPULARITY = np.arange(ITEMS)[::-1].copy()
 
 

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import select
 
 from storage.database import Database, insert_batch, plain_rows
-from storage.errors import BadSetting, StoreUnavailable
+from storage.errors import BadSetting, StoreMissing, StoreUnavailable
 from storage.records import SoftLabel
 from storage.store import Store
 from storage.tables import categories, reviews
@@ -172,13 +172,41 @@ def test_a_folder_is_no_database(tmp_path: Path) -> None:
     [
         (":memory:", "would forget everything"),
         ("sqlite://", "would forget everything"),
-        ("nosuchthing://host/db", "no driver"),
+        ("nosuchthing://host/db", "no kind of database is called 'nosuchthing'; known are"),
         ("://", "not a database URL"),
     ],
 )
 def test_urls_that_cannot_be_used(tmp_path: Path, url: str, says: str) -> None:
     with pytest.raises(BadSetting, match=says):
         Store.open(url, tmp_path)
+
+
+def test_who_only_reads_makes_no_database(tmp_path: Path) -> None:
+    file = tmp_path / "typo" / "shop.sqlite"
+    with pytest.raises(StoreMissing, match="there is no database") as caught:
+        Store.open(file, tmp_path, create=False)
+    assert str(file) in caught.value.next_step
+    assert not file.parent.exists()
+    Store.open(file, tmp_path).close()
+    Store.open(file, tmp_path, create=False).close()
+
+
+def test_whether_the_file_that_was_opened_is_there(tmp_path: Path) -> None:
+    file = tmp_path / "ma base?.sqlite"
+    with Store.open(file, tmp_path) as store:
+        assert store.is_there
+        away = file.rename(tmp_path / "away")
+        assert not store.is_there
+        Store.open(file, tmp_path).close()
+        assert not store.is_there, "another file of the same name"
+        away.rename(file)
+        assert store.is_there
+
+
+def test_a_driver_that_is_not_installed_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadSetting, match="no driver for") as caught:
+        Store.open("mysql://host/db", tmp_path)
+    assert "psycopg" not in caught.value.next_step
 
 
 def test_a_password_is_never_shown(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui.blind import Blind, chance_of_as_many
+from tui.blind import ENOUGH, Blind, chance_of_as_many
 
 BY = ["student", "teacher", "popularity"]
 
@@ -56,10 +56,14 @@ def test_who_died_stays_in_the_tally() -> None:
 def test_who_joins_later_is_one_more_to_choose_from() -> None:
     blind = Blind(["student"], seed=1)
     blind.shuffle(["student", "teacher"])
+    for _ in range(ENOUGH - 1):
+        blind.prefer("student")
+    (line,) = blind.words()
+    assert line == "blind: student 4 of 4, teacher 0 of 4; too few to tell: 5 are the least"
     blind.prefer("student")
     (line,) = blind.words()
-    assert "teacher 0 of 1" in line
-    assert line.endswith("with probability 1.000")
+    assert "teacher 0 of 5" in line
+    assert line.endswith("with probability 0.062")
 
 
 @given(count=st.integers(1, 11), preferred=st.integers(0, 11))

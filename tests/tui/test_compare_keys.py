@@ -12,7 +12,7 @@ from textual.widgets import Button, Input
 from storage.store import Store
 from tests.cli.shop import NAME
 from tests.tui.shop import Shop, compare_of, opened, settled, text_of, until
-from tui.screens.compare import NO_REASONS, Compare
+from tui.screens.compare import KEPT_FOR, NO_REASONS, Compare
 from tui.screens.finding import EditHistory
 from tui.screens.saving import SaveComparison
 from tui.widgets.column import RankerColumn
@@ -109,6 +109,9 @@ def test_feedback_is_kept(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
             await pilot.press("minus")
             await until(pilot, lambda: len(screen.opinions) == 2, "disliked")
             assert opinions(shop, user) == {first[0]: 1, first[1]: -1}
+            told = [note.message for note in app._notifications]
+            assert [KEPT_FOR in one for one in told] == [True, False], "once is enough"
+            assert told[1].startswith("disliked: ")
             shown = text_of(app)
             assert "█ +" in shown
             assert "−" in shown
@@ -214,6 +217,9 @@ def test_a_comparison_is_saved(shop: Shop, tmp_path: Path) -> None:
             assert "student" in page
             assert "Held out: " in page
 
+            await until(pilot, lambda: app.screen is screen, "back")
+            await pilot.press("plus")
+            await until(pilot, lambda: screen.opinions, "liked")
             path = tmp_path / "deep" / "one.json"
             await save(str(path))
             await until(pilot, path.exists, "JSON")
@@ -221,6 +227,8 @@ def test_a_comparison_is_saved(shop: Shop, tmp_path: Path) -> None:
             assert [one["by"] for one in said["columns"]] == ["student", "teacher", "popularity"]
             assert said["held_out"]["title"] == screen.comparison.held_out.title  # type: ignore[union-attr]
             assert len(said["figures"]) == 3
+            liked = said["columns"][0]["answer"]["items"][0]
+            assert said["opinions"] == [{"id": liked["id"], "title": liked["title"], "value": 1}]
 
             before = path.read_text()
             await save(str(path))

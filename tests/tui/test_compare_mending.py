@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from dataclasses import replace
 
 import pytest
@@ -28,6 +30,10 @@ def test_a_model_that_is_missing_is_pulled(shop: Shop, monkeypatch: pytest.Monke
             await until(pilot, lambda: "… pull slow" in text_of(app), "it is pulled")
             # Nobody listens where models would come from, so it ends with what is wrong.
             await until(pilot, lambda: app._notifications, "it says why not")
+            told = " ".join(note.message for note in app._notifications)
+            assert told.startswith("pull slow failed: ")
+            assert "recsys models pull slow" in told
+            assert "--teacher" not in told
             await until(pilot, lambda: "▸ pull the model" in text_of(app), "it can be tried again")
             (job,) = await app.jobs.all()
             assert job.spec.arguments["name"] == "slow"
@@ -86,5 +92,51 @@ def test_a_student_that_was_distilled_meanwhile_appears(
             await until(
                 pilot, lambda: screen.comparison.column("student").state == "answered", "there"
             )
+
+    asyncio.run(flow())
+
+
+def test_a_killed_column_is_started_again_once(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Compare, "COLUMNS", ("student", "popularity"))
+
+    async def flow() -> None:
+        app = shop.app()
+        async with opened(app, (140, 30)) as pilot:
+            await settled(pilot)
+            screen = compare_of(app)
+            live = screen.live
+            assert live is not None
+
+            async def kill() -> None:
+                pid = live.clients["student"].pid
+                assert pid is not None
+                os.kill(pid, signal.SIGKILL)
+                await until(pilot, lambda: screen.comparison.column("student").dead, "it is dead")
+                await pilot.pause()
+
+            await kill()
+            dead, alive = screen.comparison.figures()
+            assert (dead.last, dead.p50, dead.ratio, dead.latencies) == (None, None, None, ())
+            assert alive.ratio == 1.0, "who is dead is no measure of who is not"
+            visited = dead.visited
+            await pilot.press("n")
+            await settled(pilot)
+            student = screen.comparison.column("student")
+            assert student.state == "answered"
+            assert "· restarted" in text_of(app)
+            assert screen.comparison.figures()[0].visited > visited, "what was counted is kept"
+
+            await kill()
+            await pilot.press("n")
+            await settled(pilot)
+            assert screen.comparison.column("student").dead, "not for ever"
+            shown = " ".join(text_of(app).split())
+            assert "after a restart:" in shown
+            assert "try again (r)" in shown
+            await pilot.press("r")
+            await until(
+                pilot, lambda: screen.comparison.column("student").state == "answered", "by hand"
+            )
+            assert "restarted" not in text_of(app)
 
     asyncio.run(flow())

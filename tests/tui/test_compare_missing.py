@@ -13,6 +13,7 @@ from textual.widgets import Button
 from storage.records import NO_PART, ImportData, ItemRow
 from storage.store import Store
 from tests.tui.shop import Shop, children, compare_of, opened, settled, text_of, until
+from tui.app import RecsysApp
 from tui.screens.compare import Compare
 from tui.widgets.missing import Missing
 
@@ -72,6 +73,7 @@ def test_a_store_that_is_none_of_ours(empty: Shop) -> None:
         app = empty.app()
         async with opened(app) as pilot:
             await until(pilot, lambda: "try again" in text_of(app), "it says so")
+            assert not app._notifications, "once is enough"
             assert "There is no data" not in text_of(app)
             Path(empty.settings.db).unlink()
             await pilot.press("enter")
@@ -97,6 +99,59 @@ def test_a_locked_store_says_so_and_recovers(shop: Shop, monkeypatch: pytest.Mon
             lock.close()
             await pilot.press("plus")
             await until(pilot, lambda: screen.opinions, "kept")
+
+    asyncio.run(flow())
+
+
+def test_a_database_that_is_removed_while_it_is_open(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Compare, "COLUMNS", ("popularity",))
+    file = Path(shop.settings.db)
+
+    async def flow() -> None:
+        app = shop.app()
+        async with opened(app, (120, 30)) as pilot:
+            await settled(pilot)
+            away = file.rename(file.with_suffix(".away"))
+            await pilot.press("n")
+            await until(pilot, lambda: says_removed(app), "it says so")
+            shown = " ".join(text_of(app).split())
+            assert "recsys data import" in shown
+            assert "Tiny shop" not in shown
+            assert not app._notifications, "the page says it, and nothing else"
+            await pilot.press("5")
+            await until(pilot, lambda: says_removed(app), "there too")
+            await pilot.press("1")
+            screen = compare_of(app)
+            await until(pilot, lambda: screen.query(Button), "look again")
+            screen.query_one(Button).focus()
+            await pilot.press("enter")
+            await pilot.pause(0.3)
+            assert says_removed(app)
+            assert not file.exists(), "looking makes no database"
+            away.rename(file)
+            screen.query_one(Button).focus()
+            await pilot.press("enter")
+            await settled(pilot)
+            assert "Tiny shop" in text_of(app)
+
+    asyncio.run(flow())
+
+
+def says_removed(app: RecsysApp) -> bool:
+    return "was removed while open" in " ".join(text_of(app).split())
+
+
+def test_looking_at_no_data_makes_no_database(empty: Shop) -> None:
+    async def flow() -> None:
+        app = empty.app()
+        async with opened(app) as pilot:
+            await until(pilot, lambda: "There is no data yet" in text_of(app), "no data")
+            await pilot.press("4", "5", "1")
+            await pilot.pause(0.2)
+            assert not Path(empty.settings.db).exists()
+            assert not app._notifications
 
     asyncio.run(flow())
 

@@ -231,8 +231,12 @@ def test_figures_are_against_the_first_column_and_the_fastest() -> None:
     assert comparison.movement("popularity") == [0, 0, None]
     comparison.asked("student", 9)
     assert comparison.figures()[1].overlap is None, "the first has no answer now"
-    assert comparison.figures()[0].last is None
-    assert comparison.figures()[0].p50 == 0.003
+    assert (comparison.figures()[0].last, comparison.figures()[0].p50) == (0.003, 0.003)
+    comparison.hear("student", Refused(-1, "it was killed", kind="Died"))
+    student, teacher, popularity = comparison.figures()
+    assert (student.last, student.p50, student.ratio, student.latencies) == (None, None, None, ())
+    assert popularity.ratio == 1.0, "who is dead is no measure"
+    assert teacher.ratio == pytest.approx(100)
 
 
 def test_an_answer_in_no_time_has_no_ratio() -> None:

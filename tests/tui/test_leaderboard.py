@@ -20,7 +20,7 @@ from storage.store import Store
 from tests.cli.shop import NAME, build
 from tests.tui.begun import app_at, play, text_of, until
 from tui.screens.leaderboard import Leaderboard
-from tui.standings import GATE, TEST, Standing, compare, metrics_of, ordered, standings
+from tui.standings import GATE, TEST, Standing, compare, ordered
 from tui.widgets.figure_table import BAR_OF, FigureTable
 from tui.widgets.missing import Missing
 from tui.widgets.no_data import NoData
@@ -35,7 +35,7 @@ def made(key: str, kind: str, name: str, **changes: object) -> Run:
         "split": "temporal",
         "teacher": {"candidates": 10, "mix": "uniform", "history_length": 10},
         "student": {"network": {"blocks": 2}, "seed": 0},
-        "loss": {"layer_weights": "fisher"},
+        "layer_weights": [0.5, 1.5] if name == "distilled" else [],
         "profile": "fisher-1" if name == "distilled" else "",
     }
     one = Run(key, 1, kind, name, 0, config, "done", "2026-11-23T12:00:00+00:00")
@@ -191,9 +191,34 @@ def test_bars_share_a_scale(board: Settings) -> None:
         assert drawn["plain-1"].index("●") < drawn["distilled-1"].index("●")
         assert not drawn["distilled-1-final"].strip()
         await pilot.resize_terminal(100, 30)
-        await until(pilot, lambda: len(screen.table.ordered_columns) == 10, "no bars")
+        await until(pilot, lambda: len(screen.table.ordered_columns) == 5, "no bars")
 
     play(app_at("leaderboard", board), flow, (200, 50))
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 140, 240])
+def test_no_head_is_cut_and_what_is_left_out_is_said(board: Settings, width: int) -> None:
+    async def flow(pilot: Pilot[None]) -> None:
+        screen = await at_board(pilot)
+        table = screen.table
+        columns = table.ordered_columns
+        assert sum(column.get_render_width(table) for column in columns) < width
+        assert [one.key.value for one in columns][:3] == ["mark", "name", "ndcg@10"]
+        shown = text_of(pilot.app)
+        for column in columns:
+            assert column.label.plain in shown
+        all_heads = {"hr@10", "mrr@10", "kind", "requests", "seed", "made", "run"}
+        left = all_heads - {str(one.key.value) for one in columns}
+        assert set(table.hidden) == left
+        assert (f"{len(left)} more column" in shown) == bool(left)
+        for name in left:
+            assert name in shown.partition(" more column")[2]
+        # What the rows are ordered by is always shown.
+        for _ in range(9):
+            await pilot.press("o")
+            assert table.by in {str(one.key.value) for one in table.ordered_columns}
+
+    play(app_at("leaderboard", board), flow, (width, 30))
 
 
 @pytest.mark.parametrize("theme", ["textual-dark", "textual-light"])
@@ -343,23 +368,6 @@ def test_a_store_that_fails_is_said(board: Settings) -> None:
         await until(pilot, lambda: screen.query_one("#board").display, "the rows again")
 
     play(app_at("leaderboard", board), flow)
-
-
-def test_metrics_of_candidates_are_others() -> None:
-    row = Standing(made("a", "teacher", "t"), GATE)
-    assert metrics_of(GATE, [row]) == ("mrr", "ndcg@5", "hr@1")
-    assert metrics_of(TEST, [row]) == ("ndcg@10", "hr@10", "mrr@10")
-
-
-def test_not_a_number_comes_last() -> None:
-    runs = [made(key, "student", key) for key in "abc"]
-    figures = {
-        key: [Measurement(key, TEST, "ndcg@10", value, value, value, 9, 9)]
-        for key, value in (("a", float("nan")), ("b", 0.1), ("c", 0.2))
-    }
-    rows = standings(runs, figures)[TEST]
-    assert [r.name for r in ordered(rows, "ndcg@10", reverse=True)] == ["c", "b", "a"]
-    assert [r.name for r in ordered(rows, "ndcg@10", reverse=False)] == ["b", "c", "a"]
 
 
 def test_comparing_loads_nothing_heavy(board: Settings) -> None:

@@ -7,6 +7,7 @@ import asyncio
 from textual.containers import VerticalScroll
 
 from tests.tui.shop import Shop, compare_of, opened, settled, text_of, until
+from tui.screens.help import keys_of
 
 
 def test_the_palette_finds_what_a_key_does(shop: Shop) -> None:
@@ -36,5 +37,18 @@ def test_the_help_scrolls_to_its_last_key(shop: Shop) -> None:
             await pilot.press("end")
             await until(pilot, lambda: "Quit" in text_of(app), "the last key is read")
             assert app.screen.query_one(VerticalScroll).has_focus
+
+    asyncio.run(flow())
+
+
+def test_keys_that_do_the_same_share_a_line(shop: Shop) -> None:
+    async def flow() -> None:
+        app = shop.app()
+        async with opened(app, (80, 24)) as pilot:
+            await settled(pilot)
+            keys = keys_of(app.screen)
+            assert [key for key, says in keys if says == "Quit"] == ["q, ^q"]
+            assert ("esc", "Back to the columns") in keys
+            assert len({says for _, says in keys}) == len(keys)
 
     asyncio.run(flow())

@@ -191,7 +191,8 @@ def test_a_search_that_is_left_gives_its_room_back(shop: Shop) -> None:
         assert not found.display
         panel.query_one("#search").focus()
         await pilot.pause()
-        assert found.display, "it goes on where it was"
+        assert panel.query_one(Input).value == "", "it begins anew"
+        assert not found.display
 
     run(shop, flow)
 

@@ -18,7 +18,7 @@ from markdown_it.token import Token
 from recommender.live.messages import Answered, LiveItem, Opened, Refused
 from recommender.people import Person
 from storage.browsing import PastEvent
-from storage.records import NO_TIME
+from storage.records import NO_TIME, Item
 from tests.tui.hosting import item
 from tui.comparing import Comparison
 from tui.saved import LONGEST, as_json, as_markdown
@@ -220,3 +220,17 @@ def test_json_gives_foreign_text_back_as_it_came(titles: list[str], name: str) -
     said = json.loads(text)
     assert [one["title"] for one in said["columns"][0]["answer"]["items"]] == titles
     assert (said["person"], said["category"]) == (name, name)
+
+
+def test_opinions_are_in_both() -> None:
+    comparison = compared("Heat")
+    said = [(Item(7, "m7", "[b]Heat[/b]|", ""), 1), (Item(8, "m8", "", ""), -1)]
+    page = as_markdown(comparison, "F", AT, said)
+    assert "no ranker learns from it yet" in page
+    lines = page.splitlines()
+    assert lines[-2:] == ["- \\+ \\[b\\]Heat\\[/b\\]\\|", "- − m8"]
+    assert json.loads(as_json(comparison, "F", AT, said))["opinions"] == [
+        {"id": "m7", "title": "[b]Heat[/b]|", "value": 1},
+        {"id": "m8", "title": "", "value": -1},
+    ]
+    assert "liked" not in as_markdown(comparison, "F", AT)

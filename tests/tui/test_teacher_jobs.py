@@ -9,11 +9,13 @@ from textual.pilot import Pilot
 from textual.widgets import Button, Input, Static
 
 from distill.config import DistilConfig
+from distill.jobs.jobs import Jobs
 from recommender.config import Settings
 from recommender.protocol import Protocol
 from tests.ollama.faults import Fault
 from tests.tui.begun import app_at, play, text_of, until
 from tests.tui.served import (
+    DOWN,
     Serve,
     highlight,
     lines,
@@ -77,11 +79,29 @@ def test_a_pull_that_fails(serve: Serve, folder: Settings, name: str, says: str)
         assert lines(screen)[0].job.state == "failed"
         assert says in lines(screen)[0].said
         assert says in text_of(pilot.app)
+        step = lines(screen)[0].job.next_step
+        assert "--teacher" not in step, "another teacher is not what was asked for"
+        assert ("ollama.com/library" in step) == (name == "missing:1b")
+        assert f"recsys models pull {name} --host {server.url}" in step or name == "missing:1b"
         await pilot.click("WorkLine .resume")
         await until(pilot, lambda: lines(screen)[0].job.going, "it goes on")
         await until(pilot, lambda: not lines(screen)[0].job.going, "an end again")
 
     play(app_at("teachers", with_servers(folder, server.url)), flow)
+
+
+@pytest.mark.parametrize("typed", ["¡", "two words", "a:b:c", "-x", "a/b/c/d", "x" * 81, ""])
+def test_what_is_no_name_of_a_model_makes_no_job(folder: Settings, typed: str) -> None:
+    async def flow(pilot: Pilot[None]) -> None:
+        await pilot.press("p")
+        await until(pilot, lambda: isinstance(pilot.app.screen, PullModel), "the form")
+        pilot.app.screen.query_one("#name", Input).value = typed
+        await pilot.press("enter")
+        await until(pilot, lambda: "no name of a model: " in text_of(pilot.app), "why not")
+        assert isinstance(pilot.app.screen, PullModel)
+        assert not Jobs(folder.data_dir / "jobs").list()
+
+    play(app_at("teachers", with_servers(folder, DOWN)), flow)
 
 
 def test_a_pull_is_stopped_and_found_again(serve: Serve, folder: Settings) -> None:

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
+from textual.widgets import DataTable
 
 from distill.jobs.jobs import Jobs
 from recommender.backends.embedded import EmbeddedBackend
 from recommender.config import Settings
 from storage.errors import StoreUnavailable
+from storage.label_records import LabelStatistics
 from storage.records import LabelRequest, NoiseFloor, SoftLabel
 from storage.store import Store
 from tests.cli.shop import NAME
@@ -30,8 +32,10 @@ from tests.tui.served import (
     teachers,
     with_servers,
 )
-from tui.screens.teachers import NO_DATA
+from tui.screens.teachers import NO_DATA, NO_LABELS
+from tui.widgets.label_counts import HEADS as COUNTED
 from tui.widgets.label_counts import LabelCounts
+from tui.widgets.model_table import HEADS
 
 HOSTILE = "\x1b[31m[bold]evil[/bold]\u202e" + "x" * 10_000
 
@@ -43,6 +47,7 @@ def test_servers_and_models(serve: Serve, folder: Settings) -> None:
     async def flow(pilot: Pilot[None]) -> None:
         screen = teachers(pilot)
         await until(pilot, lambda: len(models(screen)) == 4, "all models")
+        await until(pilot, lambda: DOWN in hosts_said(screen), "the server that is down")
         said = hosts_said(screen)
         assert f"● {one.url}: Ollama 0.32.15, 1 model, 0 in memory" in said
         assert f"● {two.url}: Ollama 0.24.0, 1 model" in said
@@ -83,6 +88,41 @@ def test_at_every_size(serve: Serve, folder: Settings, size: tuple[int, int]) ->
         assert "tiny:latest" in text_of(pilot.app)
 
     play(app_at("teachers", with_servers(folder, server.url)), flow, size)
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 200])
+def test_no_head_is_cut_and_what_is_left_out_is_said(
+    serve: Serve, folder: Settings, width: int
+) -> None:
+    server = serve(name="tiny:latest")
+    counted = [
+        LabelStatistics("m@1/q4", "letters", one, "ok", 1000, 1000, 0.25, 1.25, 0)
+        for one in ("train", "validation", "test", "gate")
+    ]
+
+    async def flow(pilot: Pilot[None]) -> None:
+        screen = teachers(pilot)
+        await until(pilot, lambda: len(models(screen)) == 3, "all models")
+        counts = screen.query_one(LabelCounts)
+        await until(pilot, lambda: counts.said == NO_LABELS, "the true counts")
+        await pilot.pause(0.3)
+        counts.show("labels of a shop", counted)
+        await until(pilot, lambda: "labels of a shop" in text_of(pilot.app), "the counts")
+        await pilot.pause(0.2)
+        shown = text_of(pilot.app)
+        for table in screen.query(DataTable):
+            columns = table.ordered_columns
+            assert sum(column.get_render_width(table) for column in columns) < width
+            for column in columns:
+                assert str(column.label) in shown
+        left = len(HEADS) - len(screen.table.ordered_columns)
+        assert len(screen.table.hidden) == left
+        assert ("more column" in shown) == bool(left)
+        counted_in = len(counts.query_one(DataTable).ordered_columns)
+        said = "recsys labels stats" in " ".join(shown.split())
+        assert said == (counted_in < len(COUNTED)) == (width < 100)
+
+    play(app_at("teachers", with_servers(folder, server.url)), flow, (width, 40))
 
 
 def test_a_server_that_goes_down_and_comes_back(serve: Serve, folder: Settings) -> None:

@@ -14,6 +14,7 @@ import typer
 
 from storage.errors import RecsysError
 from tui.cli import (
+    adapt,
     data,
     demo,
     distill,
@@ -25,6 +26,7 @@ from tui.cli import (
     models,
     recommend,
     runs,
+    study,
     tui,
 )
 from tui.text import plain
@@ -46,7 +48,9 @@ app.add_typer(models.app, name="models")
 app.command("label")(label.label)
 app.add_typer(labels.app, name="labels")
 app.command("distill")(distill.distill)
+app.command("adapt")(adapt.adapt)
 app.command("importance")(importance.importance)
+app.command("study")(study.study)
 app.command("recommend")(recommend.recommend)
 app.command("evaluate")(evaluate.evaluate)
 app.add_typer(runs.app, name="runs")

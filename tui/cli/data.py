@@ -50,7 +50,7 @@ def import_(
     # Imported here: pandas and pyarrow take longer to load than help may.
     from recommender.datasets import ImportFinished, import_data
 
-    with options.opened(options.settings(db=db)) as store:
+    with options.opened(options.settings(db=db), create=True) as store:
         job = import_data(
             store,
             path.expanduser(),
@@ -73,8 +73,8 @@ def import_(
 @app.command("list")
 def list_(db: options.Db = None, json: options.Json = False) -> None:
     """List the imported categories."""
-    with options.opened(options.settings(db=db)) as store:
-        found = store.catalogue.categories()
+    with options.opened_if_any(options.settings(db=db)) as store:
+        found = [] if store is None else store.catalogue.categories()
     if json:
         show_json([asdict(category) for category in found])
     elif not found:
@@ -147,7 +147,7 @@ def sample(db: options.Db = None) -> None:
     # Imported here: numpy takes longer to load than help may.
     from recommender.datasets.sample import SampleImported, import_sample
 
-    with options.opened(options.settings(db=db)) as store:
+    with options.opened(options.settings(db=db), create=True) as store:
         done = follow(import_sample(store), SampleImported)
     _show_category(done.category)
     note(f"next: recsys distill --category {done.category.name}")

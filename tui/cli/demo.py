@@ -53,7 +53,7 @@ def _prepare(found: Settings) -> str:
     from recommender.datasets import sources
 
     follow(models.fetch(found.models), models.ModelsFetched)
-    with options.opened(found) as store:
+    with options.opened(found, create=True) as store:
         if DATA not in {category.name for category in store.catalogue.categories()}:
             pulled = follow(sources.pull(DATA, found.downloads), sources.PullFinished)
             job = datasets.import_data(store, pulled.paths[0], category=DATA)

@@ -86,7 +86,8 @@ def _measure(found: Settings, category: str | None, *, json: bool) -> None:
     from recommender.noise.measuring import NoiseMeasured
     from recommender.noise.questions import measure_teacher
 
-    with options.opened(found) as store:
+    # The floor is kept also before there is data, but not wherever a mistyped name leads.
+    with options.opened(found, create=found.has_usual_db) as store:
         measured = follow(measure_teacher(store, found, category=category), NoiseMeasured)
     if json:
         show_json(asdict(measured))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,10 @@ from tui.cli import options
 from tui.cli.progress import follow
 from tui.cli.pulling import pull_models
 from tui.cli.render import Cell, columns, note, say, show_json, show_table
+
+if TYPE_CHECKING:
+    from recommender.config import Settings
+    from storage.records import Run
 
 app = typer.Typer(
     help="Teachers, students and text encoders.", no_args_is_help=True, rich_markup_mode=None
@@ -31,15 +35,13 @@ def list_(host: options.Hosts = None, db: options.Db = None, json: options.Json 
     from recommender.models import known_models
 
     found = options.settings(db=db, hosts=tuple(host) if host else None)
+    names, students = _students(found)
     known = known_models(found.models)
     held = list(held_by(found.hosts))
     answered = {address for address, _ in held}
     for one in found.hosts:
         if address_of(one) not in answered:
             note(f"{address_of(one)} lists no models; next: recsys doctor")
-    with options.opened(found) as store:
-        names = {c.id: options.labelled(c) for c in store.catalogue.categories()}
-        students = [run for run in store.runs.list() if run.kind == "student"]
     if json:
         servers = [{"address": address, **asdict(facts)} for address, facts in held]
         show_json(
@@ -104,6 +106,15 @@ def fetch() -> None:
     done = follow(models.fetch(options.settings().models), models.ModelsFetched)
     for name, path in done.paths.items():
         say(f"{name}: {path}")
+
+
+def _students(found: Settings) -> tuple[dict[int, str], list[Run]]:
+    """Return what categories are called, and the students that were trained on them."""
+    with options.opened_if_any(found) as store:
+        if store is None:
+            return {}, []
+        names = {one.id: options.labelled(one) for one in store.catalogue.categories()}
+        return names, [run for run in store.runs.list() if run.kind == "student"]
 
 
 def _where(present: bool | None) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from storage.errors import BadSetting, UnknownName
+from storage.errors import BadSetting, StoreMissing, UnknownName
 
 if TYPE_CHECKING:
     from recommender.config import ResolvedSettings, Settings
@@ -197,13 +197,48 @@ def in_flight(concurrency: str) -> int | None:
 
 
 @contextmanager
-def opened(found: Settings) -> Iterator[Store]:
-    """Open the Store that the settings name, and close it again."""
+def opened(found: Settings, *, create: bool = False) -> Iterator[Store]:
+    """Open the Store that the settings name, and close it again.
+
+    Args:
+        found: the settings.
+        create: make it where there is none, as what brings data does.
+
+    Raises:
+        StoreMissing: there is none, with the ways to get data where it usually is.
+    """
+    with _open(found, create=create) as store:
+        yield store
+
+
+@contextmanager
+def opened_if_any(found: Settings) -> Iterator[Store | None]:
+    """Open the Store; None where nothing was imported yet, which is an answer to what there is.
+
+    Raises:
+        StoreMissing: there is none where it was said to be.
+    """
+    try:
+        store = _open(found, create=False)
+    except StoreMissing:
+        if not found.has_usual_db:
+            raise
+        yield None
+        return
+    with store:
+        yield store
+
+
+def _open(found: Settings, *, create: bool) -> Store:
     # Imported here: the database library takes longer to load than `recsys --help` may.
     from storage.store import Store
 
-    with Store.open(found.db, found.artifacts) as store:
-        yield store
+    try:
+        return Store.open(found.db, found.artifacts, create=create)
+    except StoreMissing as error:
+        if found.has_usual_db:
+            raise StoreMissing(WAYS_TO_GET_DATA) from error
+        raise
 
 
 def category_of(store: Store, name: str | None, user: str | None) -> Category:

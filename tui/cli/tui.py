@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from storage.errors import BadSetting
 from tui.cli import options
 from tui.cli.render import say
+
+if TYPE_CHECKING:
+    from recommender.config import Settings
 
 
 def tui(
@@ -38,6 +41,9 @@ def tui(
         device=device,
         db=db,
     )
+    require_place(found)
+    if category is not None:
+        options.require_category(found, category)
     # Imported here: `recsys --help` must load no Textual.
     from tui.app import RecsysApp
 
@@ -47,3 +53,22 @@ def tui(
         raise typer.Exit(app.return_code)
     for line in app.last_words:
         say(line)
+
+
+def require_place(found: Settings) -> None:
+    """Refuse a database that could not be made where it is said to be: a mistyped name.
+
+    Raises:
+        BadSetting: its folder is not there, or no database has such a URL.
+    """
+    if found.has_usual_db:
+        return
+    # Imported here: where nothing is said, the window is painted before a database is loaded.
+    from storage.database import file_of_url
+
+    file = file_of_url(found.db)
+    if file is not None and not file.parent.is_dir():
+        raise BadSetting(
+            f"there is no folder {str(file.parent)!r} for the database {found.db!r}",
+            next_step="mend --db or RECSYS_DB, or make the folder",
+        )

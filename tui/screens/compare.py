@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from textual import work
 from textual.binding import Binding, BindingType
+from textual.widgets import Input
 
 from recommender.live.messages import LiveItem
 from storage.errors import RecsysError
@@ -25,6 +26,7 @@ from tui.widgets.people import PeoplePanel
 
 COPIED = 500
 """Characters of a title in the clipboard."""
+KEPT_FOR = "kept in the Store and in a saved comparison (s); no ranker learns from it yet"
 NO_REASONS = "no column gives reasons: add a teacher that writes text (a)"
 IS_BLIND = "that would tell who is who: b ends the blind mode first"
 
@@ -37,13 +39,16 @@ class Compare(Mended):
         "One person, one column a ranker. ▲ and ▼ count places against the first column, • is new "
         "to it, ~ is tied by the teacher's own noise. The last event of the person is held out "
         "where no student was trained on it; ✓ marks it in a list. In blind mode (b) columns are "
-        "shuffled and unnamed, and enter counts the one you prefer."
+        "shuffled and unnamed, and enter counts the one you prefer. + and - say that you like an "
+        "item or not: that is kept in the Store and in a saved comparison; no ranker learns from "
+        "it yet."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("n", "walk(1)", "Next person"),
         Binding("p", "walk(-1)", "Previous person", show=False),
         Binding("N", "held_out", "Next with something held out", show=False),
-        Binding("slash", "search", "Search", key_display="/"),
+        # Before the widgets, so that what is typed right behind it goes to where it leads.
+        Binding("slash", "search", "Search", key_display="/", priority=True),
         Binding("escape", "back", "Back to the columns", show=False),
         Binding("h", "edit", "History"),
         Binding("plus", "opinion(1)", "Like", show=False, key_display="+"),
@@ -64,9 +69,13 @@ class Compare(Mended):
     ]
     SEED: ClassVar[Callable[[], int]] = time.time_ns
     """Shuffles a blind comparison."""
+    told_why = False
+    """Whether it was said what opinions are for."""
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Offer no key of a comparison where there is none."""
+        """Offer no key of a comparison where there is none, and no search in the search."""
+        if action == "search" and isinstance(self.focused, Input):
+            return False
         return not (self.has_class("-missing") and action in OWN)
 
     # Whom it is about.
@@ -92,7 +101,7 @@ class Compare(Mended):
     def action_search(self) -> None:
         """Bring the keys to the search."""
         self.remove_class("-folded")
-        self.query_one("#search").focus()
+        self.set_focus(self.query_one("#search"))
 
     def action_back(self) -> None:
         """Bring the keys back to the columns."""
@@ -151,6 +160,10 @@ class Compare(Mended):
         if person is self.comparison.person:
             self.opinions = opinions
             self.paint()
+        said = {1: "liked", -1: "disliked", 0: "taken back"}[value]
+        why = "" if self.told_why else f" · {KEPT_FOR}"
+        self.told_why = True
+        self.recsys.tell(f"{said}: {item.title or item.id}{why}")
 
     def action_explain(self) -> None:
         """Let a model say why it might suit: the column's own, else the first that can."""
@@ -272,7 +285,11 @@ class Compare(Mended):
             return
         write = as_json if path.suffix == ".json" else as_markdown
         try:
-            await compare_data.keep(path, write(self.comparison, category.name, at))
+            opinions = await self.recsys.ask_store(compare_data.named(category, self.opinions))
+            await compare_data.keep(path, write(self.comparison, category.name, at, opinions))
+        except RecsysError as error:
+            self.recsys.say(error)
+            return
         except OSError as error:
             self.recsys.tell(f"cannot write {path}: {error.strerror}")
             return

@@ -16,7 +16,7 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Static
 
-from recommender.live.messages import Ended, Message, Piece, Refused
+from recommender.live.messages import Ended, LiveItem, Message, Piece, Refused
 from storage.errors import RecsysError
 from tui import compare_data, mending
 from tui.blind import Blind
@@ -70,6 +70,8 @@ class Compared(Room):
     CLOCK: ClassVar[Callable[[], float]] = time.monotonic
     """Gives the seconds that elapse while somebody thinks."""
 
+    AUTO_FOCUS = "RankerColumn OptionList"
+
     def __init__(self) -> None:
         """Compare nothing yet."""
         super().__init__()
@@ -117,6 +119,13 @@ class Compared(Room):
         self.set_class(folded, "-folded")
         self.set_class(width < NARROW, "-narrow")
         self.set_class(width >= BROAD, "-broad")
+
+    def refocus(self) -> None:
+        """Bring the keys to the columns, or to what is offered where there are none."""
+        if self.has_class("-missing"):
+            super().refocus()
+        else:
+            self.side.turn_by(0)
 
     @property
     def side(self) -> SideBySide:
@@ -210,8 +219,7 @@ class Compared(Room):
         try:
             found = await self.recsys.ask_store(compare_data.looking(category, who, self._protocol))
         except RecsysError as error:
-            self.recsys.say(error)
-            self.say(f"{error.what} (r tries again)")
+            self.say(f"{error} (r tries again)")
             return
         self._protocol, self.opinions = found.protocol, found.opinions
         self._turn_to(found.person)
@@ -288,7 +296,7 @@ class Compared(Room):
     def point(self, column: RankerColumn | None) -> None:
         """Show the item under the cursor in full, where a row may be cut."""
         item = None if column is None else column.selected
-        score = "" if item is None or self.blind else f" · score {item.score:.4g}"
+        score = "" if item is None or self.blind else f" · score {score_of(item, column)}"
         line = "" if item is None else f"{item.title or item.id}"
         width = max(20, self.app.size.width - 2 - len(score))
         self.query_one("#pointed", Static).update(
@@ -346,6 +354,20 @@ class Compared(Room):
         else:
             words += f"nothing held out: {person.why}"
         return Content.assemble(shown(person.id, 30, "bold"), shown_after(words))
+
+
+def score_of(item: LiveItem, column: RankerColumn | None) -> str:
+    """Return a score with the digits that are the same when it is asked again.
+
+    A teacher computes in a coarse format: its third digit differs between two runs.
+
+    >>> heat = LiveItem(7, "m7", "Heat", -3.14159)
+    >>> score_of(heat, RankerColumn("teacher")), score_of(heat, RankerColumn("student"))
+    ('~-3.1', '-3.142')
+    """
+    if column is not None and column.by.partition(":")[0] == "teacher":
+        return f"~{item.score:.2g}"
+    return f"{item.score:.4g}"
 
 
 def shown_after(words: str) -> Content:

@@ -27,7 +27,7 @@ class Help(ModalScreen[None]):
     ]
     AUTO_FOCUS = "VerticalScroll"
     DEFAULT_CSS = """
-    Help VerticalScroll { width: 72; max-width: 100%; height: auto; max-height: 80vh; }
+    Help VerticalScroll { width: 72; max-width: 100%; height: auto; max-height: 70vh; }
     Help VerticalScroll Static { height: auto; }
     """
 
@@ -47,13 +47,18 @@ class Help(ModalScreen[None]):
 
 
 def keys_of(screen: Screen[Any]) -> list[tuple[str, str]]:
-    """Return the keys that work on a screen with what they do, the screen's own first."""
-    own: dict[tuple[str, str], None] = {}
-    shared: dict[tuple[str, str], None] = {}
+    """Return the keys that work on a screen with what they do, the screen's own first.
+
+    Keys that do the same share a line.
+    """
+    own: dict[tuple[str, str], list[str]] = {}
+    shared: dict[tuple[str, str], list[str]] = {}
     for node, binding, _enabled, _tip in screen.active_bindings.values():
         ours = node is screen and type(node).__module__.startswith("tui.")
         known = binding.system or binding.action in EVERYWHERE
         if binding.description and (ours or isinstance(node, App)) and not known:
             kept = own if ours else shared
-            kept[(screen.app.get_key_display(binding), binding.description)] = None
-    return [*own, *shared]
+            what = (binding.action, binding.description)
+            kept[what] = [*kept.pop(what, []), screen.app.get_key_display(binding)]
+    lines = [*own.items(), *shared.items()]
+    return [(", ".join(sorted(keys, key=len)), says) for (_, says), keys in lines]

@@ -11,6 +11,7 @@ from textual.containers import Container, Vertical
 from textual.widgets import DataTable, Static, Tab, Tabs
 
 from storage.errors import RecsysError
+from tui.fitting import left_out
 from tui.job_watch import JobNews
 from tui.screens.room import Room
 from tui.shown import shown
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from storage.records import Category
 
 AGAIN = Offer("again", "try again")
+MORE = "widen the window, or enter opens the row"
 DISTIL = Offer("distil", "distil a student (2)")
 
 
@@ -50,7 +52,8 @@ class Leaderboard(Room):
     ]
     DEFAULT_CSS = """
     Leaderboard #board { height: 1fr; }
-    Leaderboard #order { height: 1; color: $text-muted; padding: 0 1; }
+    Leaderboard #order, Leaderboard #more { height: auto; max-height: 2; color: $text-muted;
+        padding: 0 1; }
     Leaderboard #nothing, Leaderboard NoData { display: none; height: 1fr; }
     Leaderboard.-missing #nothing { display: block; }
     Leaderboard.-no-data NoData { display: block; }
@@ -70,6 +73,7 @@ class Leaderboard(Room):
             yield Tabs(id="scopes")
             yield FigureTable()
             yield Static("", id="order", markup=False)
+            yield Static("", id="more", markup=False)
             yield Versus()
         yield Container(id="nothing")
         yield NoData()
@@ -248,7 +252,11 @@ class Leaderboard(Room):
         says = f"by {table.by}, {direction} · 95 % intervals over people"
         if self.category is not None and self.category.synthetic:
             says = f"a synthetic sample: no results · {says}"
+        more = left_out(table.hidden, MORE)
         self.query_one("#order", Static).update(says)
+        line = self.query_one("#more", Static)
+        line.display = bool(more)
+        line.update(more)
 
     async def _miss(self, missing: Missing) -> None:
         self._show_only("-missing")

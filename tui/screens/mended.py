@@ -8,6 +8,7 @@ from __future__ import annotations
 from textual import work
 
 from recommender.events import Progress, StageStarted
+from storage.errors import RecsysError
 from tui import mending
 from tui.job_watch import JobNews
 from tui.screens.compared import Compared
@@ -30,6 +31,18 @@ class Mended(Compared):
         self.mending.pop(column.by, None)
         self.paint()
         await column.remove()
+
+    def ask(self) -> None:
+        """Ask all columns; whose process was killed is started again, once by itself."""
+        super().ask()
+        if self.blind is not None or self.live is None:
+            return
+        for column in self.comparison.columns:
+            if column.killed and not column.restarted:
+                self.live.end(column.by)
+                self.comparison.restart(column.by)
+                self.listen(column.by)
+        self.paint()
 
     @work(group="replacing")
     async def replace(self, old: str, new: str) -> None:
@@ -62,10 +75,18 @@ class Mended(Compared):
             case "again":
                 self.replace(event.by, event.by)
             case _:
-                spec = mending.job(event.action, event.by, self.recsys.settings)
-                self.mending[event.by] = spec.named
-                self.paint()
-                await self.recsys.jobs.start(spec)
+                await self._start(event)
+
+    async def _start(self, event: RankerColumn.Taken) -> None:
+        try:
+            spec = mending.job(event.action, event.by, self.recsys.settings)
+            self.mending[event.by] = spec.named
+            self.paint()
+            await self.recsys.jobs.start(spec)
+        except RecsysError as error:
+            self.mending.pop(event.by, None)
+            self.paint()
+            self.recsys.say(error)
 
     def job_news(self, news: JobNews) -> None:
         """Follow what brings data, mends a column, or has made a student."""
@@ -84,7 +105,8 @@ class Mended(Compared):
             return
         self.mending.pop(by, None)
         if news.job.error:
-            self.recsys.tell(news.job.error)
+            step = f"; next: {news.job.next_step}" if news.job.next_step else ""
+            self.recsys.tell(f"{news.job.spec.named} failed: {news.job.error}{step}")
         if self.comparison.column(by).dead and news.job.state == "done":
             self.replace(by, by)
         self.paint()

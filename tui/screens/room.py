@@ -8,6 +8,7 @@ from textual import events, messages
 from textual.app import ComposeResult
 from textual.containers import Container
 from textual.screen import Screen
+from textual.widget import Widget
 from textual.widgets import Footer, Static
 
 from tui.shown import shown
@@ -38,6 +39,9 @@ class Room(Screen[None]):
 
     ABOUT: ClassVar[str] = ""
     """Two or three sentences for the help."""
+
+    _left: Widget | None = None
+    """What had the keys before the terminal was too small."""
 
     @property
     def recsys(self) -> RecsysApp:
@@ -72,11 +76,32 @@ class Room(Screen[None]):
         """Say so where there is no room to show anything."""
         width, height = event.size
         small = width < SMALLEST[0] or height < SMALLEST[1]
+        was = self.has_class("-small")
+        if small and not was:
+            # Nobody sees where keys would be typed, so nothing has them.
+            self._left = self.focused
+            self.set_focus(None)
         self.set_class(small, "-small")
+        if was and not small:
+            self.call_after_refresh(self._take_up)
         if small:
             least = f"at least {SMALLEST[0]}×{SMALLEST[1]} are needed, 80×24 are better"
             says = f"{width}×{height} is too small: {least}"
             self.query_one("#too-small", Static).update(says)
+
+    def refocus(self) -> None:
+        """Bring the keys to where they begin."""
+        selector = self.AUTO_FOCUS or "*"
+        first = next((one for one in self.query(selector) if one in self.focus_chain), None)
+        self.set_focus(first)
+
+    def _take_up(self) -> None:
+        """Give the keys back to what had them before there was too little room."""
+        left, self._left = self._left, None
+        if left is not None and left in self.focus_chain:
+            self.set_focus(left)
+        else:
+            self.refocus()
 
     def _told(self, category: Category | None) -> None:
         self.query_one("#head", Static).update(shown(self._head(category)))

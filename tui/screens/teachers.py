@@ -13,6 +13,7 @@ from textual.widgets import DataTable, Static
 
 from distill.jobs.records import JobSpec
 from storage.errors import RecsysError
+from tui.fitting import left_out
 from tui.job_watch import JobNews
 from tui.screens.labelling import AskLabels
 from tui.screens.pulling import PullModel
@@ -44,6 +45,7 @@ EVERY = 10.0
 """Seconds between two looks at the servers while the screen is shown."""
 KINDS = ("pull", "label", "fetch")
 NO_DATA = "there is no data yet: the first screen (1) brings some"
+MORE = "widen the window"
 NO_LABELS = "no label yet: l asks the model that is highlighted"
 
 
@@ -176,8 +178,13 @@ class Teachers(Room):
     def _describe(self) -> None:
         row = self.table.current
         lines = described(row, floor_of(row, self.floors) if row else None)
+        lines += [one for one in [left_out(self.table.hidden, MORE)] if one]
         text = Content("\n").join(shown(line) for line in lines)
         self.query_one("#about", Static).update(text)
+
+    def on_model_table_fitted(self) -> None:
+        """Say which columns there is no room for."""
+        self._describe()
 
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
         """Say what is known of a model."""
@@ -196,7 +203,8 @@ class Teachers(Room):
         counts, category = self.query_one(LabelCounts), self.category
         if category is None:
             if self.recsys.loaded:
-                counts.say("labels", NO_DATA)
+                trouble = self.recsys.trouble
+                counts.say("labels", NO_DATA if trouble is None else str(trouble))
             return
         title = f"labels of {category.name}"
         try:

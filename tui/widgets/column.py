@@ -115,8 +115,8 @@ class RankerColumn(Vertical):
         return items[place] if place is not None and place < len(items) else None
 
     def focus_list(self) -> None:
-        """Bring the keys here."""
-        self._list.focus()
+        """Bring the keys here, at once: what is typed next is for this list."""
+        self.screen.set_focus(self._list)
 
     def to_top(self) -> None:
         """Put the cursor on the first item."""
@@ -212,7 +212,8 @@ def state_line(now: ColumnNow, look: Look, elapsed: float) -> str:
         case "refused" if now.refused is not None:
             # Where nothing on offer mends it, the command that does is said.
             step = now.refused.next_step if len(look.offers) < 2 else ""
-            return f"{sign} {now.refused.what}" + (f"; next: {step}" if step else "")
+            again = "after a restart: " if now.restarted else ""
+            return f"{sign} {again}{now.refused.what}" + (f"; next: {step}" if step else "")
         case "cancelled":
             return f"{sign} stopped · r: again"
         case "thinking":
@@ -220,7 +221,8 @@ def state_line(now: ColumnNow, look: Look, elapsed: float) -> str:
         case "answered":
             return f"{sign} {_answered(now)}"
         case "opening":
-            return f"{sign} {now.note or 'starting'} {elapsed:.0f} s"
+            again = "its process was killed: restarted · " if now.restarted else ""
+            return f"{sign} {again}{now.note or 'starting'} {elapsed:.0f} s"
     return f"{sign} {now.state}"
 
 
@@ -228,6 +230,8 @@ def _answered(now: ColumnNow) -> str:
     assert now.answer is not None
     notices = len(now.answer.notices) + (len(now.opened.notices) if now.opened else 0)
     words = [duration(now.answer.seconds)]
+    if now.restarted:
+        words.append("restarted")
     if now.answer.tokens and now.answer.seconds > 0:
         words.append(f"{now.answer.tokens / now.answer.seconds:,.0f} tok/s")
     if notices:

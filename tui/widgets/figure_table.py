@@ -9,6 +9,7 @@ from rich.text import Text
 from textual.message import Message
 from textual.widgets import DataTable
 
+from tui.fitting import fitting
 from tui.intervals import bar, figure, scale_of
 from tui.standings import Standing, metrics_of, ordered
 from tui.text import plain
@@ -39,7 +40,7 @@ class FigureTable(DataTable[Text]):
     DEFAULT_CSS = "FigureTable { height: 1fr; scrollbar-size-vertical: 1; }"
 
     class Sorted(Message):
-        """The rows stand in another order."""
+        """The rows stand in another order, or other columns are shown."""
 
     def __init__(self) -> None:
         """Hold nothing yet."""
@@ -51,6 +52,8 @@ class FigureTable(DataTable[Text]):
         self.marked: list[str] = []
         """Ids of rows, the first that was marked first."""
         self.by, self.falling = "", True
+        self.hidden: list[str] = []
+        """Heads of the columns there is no room for."""
 
     def put(self, scope: str, rows: Sequence[Standing]) -> None:
         """Show other rows; order and marks are kept where they still mean something."""
@@ -108,25 +111,48 @@ class FigureTable(DataTable[Text]):
             self.order(key)
 
     def on_resize(self) -> None:
-        """Show as much of each figure as there is room for."""
-        self.call_after_refresh(self.paint)
+        """Show as many columns, and as much of each figure, as there is room for."""
+        self.call_after_refresh(self._fit)
+
+    def _fit(self) -> None:
+        self.paint()
+        self.post_message(self.Sorted())
 
     def paint(self) -> None:
         """Draw all rows anew; the cursor stays with its row."""
         before = self.current.id if self.current else ""
         at = self.scroll_offset
         self.shown = ordered(self.standings, self.by, reverse=self.falling)
-        columns = self._columns()
+        columns = self._fitting(self._columns())
         self.clear(columns=True)
         for column in columns:
-            sign = (" ▼" if self.falling else " ▲") if column.key == self.by else ""
-            label = Text(f"{column.label}{sign}", no_wrap=True)
-            self.add_column(label, width=max(column.width, label.cell_len), key=column.key)
+            self.add_column(self._head(column), width=self._wide(column), key=column.key)
         for row in self.shown:
             self.add_row(*(column.cell(row) for column in columns), key=row.id)
         place = next((n for n, row in enumerate(self.shown) if row.id == before), 0)
         self.move_cursor(row=place, animate=False)
         self.scroll_to(at.x, None, animate=False)
+
+    def _fitting(self, columns: list[_Column]) -> list[_Column]:
+        """Return the columns there is room for: the name, then what the rows are ordered by."""
+
+        def rank(place: int) -> tuple[bool, bool, int]:
+            key = columns[place].key
+            return key not in ("mark", "name", self.by), key.startswith(BAR_OF), place
+
+        order = sorted(range(len(columns)), key=rank)
+        widths = [self._wide(column) for column in columns]
+        kept = fitting(widths, self.size.width, order=order)
+        hidden = [one for place, one in enumerate(columns) if place not in kept]
+        self.hidden = [one.label for one in hidden if not one.key.startswith(BAR_OF)]
+        return [columns[place] for place in kept]
+
+    def _head(self, column: _Column) -> Text:
+        sign = (" ▼" if self.falling else " ▲") if column.key == self.by else ""
+        return Text(f"{column.label}{sign}", no_wrap=True)
+
+    def _wide(self, column: _Column) -> int:
+        return max(column.width, self._head(column).cell_len)
 
     def _keys(self, metrics: Sequence[str]) -> list[str]:
         return [*metrics, "name", "kind", "requests", "seed", "made", "run"]

@@ -11,6 +11,7 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import DataTable, Static
 
+from tui.fitting import fitting, left_out
 from tui.shown import shown
 from tui.teacher_data import label_rows
 from tui.text import plain
@@ -22,6 +23,9 @@ HEADS = (
     "teacher", "method", "purpose", "status", "requests", "answers", "p50", "p95", "failed",
 )  # fmt: skip
 NUMBERS = HEADS[4:]
+PLACES = (0, 3, 4, 5, 8, 6, 1, 2, 7)
+"""Of the columns, the most important first."""
+MORE = "widen the window, or: recsys labels stats"
 LONGEST = 30
 
 
@@ -41,6 +45,7 @@ class LabelCounts(Vertical):
         super().__init__()
         self.rows: list[tuple[str, ...]] = []
         self.said = ""
+        self._title = ""
 
     def compose(self) -> ComposeResult:
         """Make the title, the table and the line below."""
@@ -50,7 +55,7 @@ class LabelCounts(Vertical):
 
     def say(self, title: str, text: str) -> None:
         """Show a sentence in place of figures."""
-        self.said, self.rows = text, []
+        self.said, self.rows, self._title = text, [], ""
         self.set_class(True, "-empty")
         self.query_one("#label-title", Static).update(shown(title))
         self.query_one("#silent", Static).update(shown(text))
@@ -61,19 +66,35 @@ class LabelCounts(Vertical):
         if self.said:
             self.query_one("#silent", Static).update("")
             self.said = ""
-        self.query_one("#label-title", Static).update(shown(title))
         rows = label_rows(found)
-        if rows == self.rows:
+        if rows == self.rows and title == self._title:
             return
-        self.rows = rows
+        self.rows, self._title = rows, title
+        self._paint()
+
+    def on_resize(self) -> None:
+        """Show as many columns as there is room for."""
+        if self.rows:
+            self.call_after_refresh(self._paint)
+
+    def _paint(self) -> None:
         table: DataTable[Text] = self.query_one(DataTable)
         before = table.cursor_row
         table.clear(columns=True)
-        for head in HEADS:
-            table.add_column(Text(head, no_wrap=True))
+        rows = [[_cell(head, text) for head, text in zip(HEADS, r, strict=True)] for r in self.rows]
+        widths = [
+            max(len(head), *(row[place].cell_len for row in rows))
+            for place, head in enumerate(HEADS)
+        ]
+        kept = fitting(widths, self.size.width, order=PLACES)
+        for place in kept:
+            table.add_column(Text(HEADS[place], no_wrap=True), width=widths[place])
         for row in rows:
-            table.add_row(*map(_cell, HEADS, row))
+            table.add_row(*(row[place] for place in kept))
         table.move_cursor(row=min(before, len(rows) - 1), animate=False)
+        more = left_out([h for place, h in enumerate(HEADS) if place not in kept], MORE)
+        title = Content.assemble(shown(self._title), (f"  {more}" if more else "", "dim"))
+        self.query_one("#label-title", Static).update(title)
 
     def show_silent(self, silent: Mapping[str, int]) -> None:
         """Say whose answers only repeat the order that was offered."""

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.text import Text
+from textual.message import Message
 from textual.widgets import DataTable
 
+from tui.fitting import fitting
 from tui.teacher_data import ModelRow, bytes_shown, floor_of
 from tui.text import plain
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from storage.label_records import NoiseFloor
 
 NAME, LONGEST_NAME = 20, 60
+PLACES = (0, 1, 2, 6, 3, 5, 4, 7)
+"""Of the columns, the most important first; where a model is stands below the table too."""
 HEADS = (
     ("name", "model", NAME),
     ("state", "state", 15),
@@ -32,12 +36,17 @@ class ModelTable(DataTable[Text]):
 
     DEFAULT_CSS = "ModelTable { height: 1fr; min-height: 4; scrollbar-size-vertical: 1; }"
 
+    class Fitted(Message):
+        """Other columns may be shown."""
+
     def __init__(self) -> None:
         """Hold nothing yet."""
         super().__init__(cursor_type="row", zebra_stripes=True, fixed_columns=1)
         self.models: tuple[ModelRow, ...] = ()
         self._floors: Mapping[str, NoiseFloor] = {}
         self._settled = False
+        self.hidden: list[str] = []
+        """Heads of the columns there is no room for."""
 
     @property
     def current(self) -> ModelRow | None:
@@ -66,19 +75,26 @@ class ModelTable(DataTable[Text]):
 
     def on_resize(self) -> None:
         """Give names the room there is."""
-        self.call_after_refresh(lambda: self._paint(self.current.id if self.current else ""))
+        self.call_after_refresh(self._fit)
+
+    def _fit(self) -> None:
+        self._paint(self.current.id if self.current else "")
+        self.post_message(self.Fitted())
 
     def _paint(self, before: str) -> None:
         at = self.scroll_offset
         longest = max((len(row.name) for row in self.models), default=NAME)
         name = max(NAME, min(longest, LONGEST_NAME, self.size.width // 4))
         self.clear(columns=True)
-        for key, label, width in HEADS:
-            self.add_column(
-                Text(label, no_wrap=True), width=name if key == "name" else width, key=key
-            )
+        widths = [name if key == "name" else width for key, _, width in HEADS]
+        kept = fitting(widths, self.size.width, order=PLACES)
+        self.hidden = [label for place, (_, label, _) in enumerate(HEADS) if place not in kept]
+        for place in kept:
+            key, label, _ = HEADS[place]
+            self.add_column(Text(label, no_wrap=True), width=widths[place], key=key)
         for row in self.models:
-            self.add_row(*self._cells(row, name), key=row.id)
+            cells = self._cells(row, name)
+            self.add_row(*(cells[place] for place in kept), key=row.id)
         place = next((n for n, row in enumerate(self.models) if row.id == before), 0)
         self.move_cursor(row=place, animate=False)
         self.scroll_to(at.x, None, animate=False)

@@ -10,7 +10,7 @@ from textual.widgets import Button
 
 from distill.jobs.records import JobSpec, Kind
 from recommender.events import Progress, StageStarted
-from storage.errors import RecsysError
+from storage.errors import RecsysError, StoreMissing, StoreRemoved
 from tui.job_watch import JobNews
 from tui.widgets.missing import Missing, Offer
 
@@ -44,6 +44,11 @@ class NoData(Container):
             return
         try:
             found = await self._app.ask_store(lambda store: store.catalogue.categories())
+        except StoreRemoved as error:
+            await self._put(Missing.of(error, [AGAIN]))
+            return
+        except StoreMissing:
+            found = []
         except RecsysError as error:
             await self._put(Missing.of(error, [Offer("again", "try again")]))
             return

@@ -34,6 +34,15 @@ PAUSE = 0.08
 """Seconds of not typing before the Store is asked."""
 
 
+class Search(Input):
+    """The search line; its keys stand in the foot while it has them."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "submit", "Show who begins so"),
+        Binding("escape", "screen.back", "Back to the columns", priority=True),
+    ]
+
+
 class PeoplePanel(Vertical):
     """A search line, who was found, and the history of whom was picked."""
 
@@ -68,7 +77,7 @@ class PeoplePanel(Vertical):
 
     def compose(self) -> ComposeResult:
         """Make the search line, the list of people and the history."""
-        yield Input(placeholder="/ find a person by id", id="search", compact=True)
+        yield Search(placeholder="/ an id, or its start", id="search", compact=True)
         yield OptionList(id="found", markup=False, compact=True)
         yield Static("", id="whose", markup=False)
         yield OptionList(id="past", markup=False, compact=True)
@@ -158,13 +167,11 @@ class PeoplePanel(Vertical):
             found.highlighted = 0
             found.focus()
 
-    def on_descendant_focus(self) -> None:
-        """Go on with a search that was left."""
-        self.set_class(bool(self.query_one("#search", Input).value.strip()), "-searching")
-
     def on_descendant_blur(self) -> None:
-        """Give the history its room back when the search is left."""
-        if not self.has_focus_within:
+        """Give the history its room back when the search is left, and forget what was sought."""
+        # Another window of the desktop takes the keys only for a while.
+        if not self.has_focus_within and self.app.app_focus:
+            self.query_one("#search", Input).value = ""
             self.set_class(False, "-searching")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:

@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from recommender.backends.errors import ModelMissing
+from recommender.backends.errors import ModelMissing, ServerDown
 from recommender.backends.ollama.client import FIRST_ANSWER_SECONDS, OllamaClient
 from recommender.backends.ollama.models import ServerModels
+from recommender.backends.ollama.names import model_name
 from recommender.events import Event, Progress, StageDone, StageSkipped, StageStarted
 
 
@@ -33,9 +34,24 @@ def pull(
     A pull that was cut goes on where it was: the server keeps what it has.
 
     Raises:
+        BadSetting: no model can be called that.
         ModelMissing: no registry has it.
         ServerDown: no server answers, or it cannot reach the registry.
     """
+    name = model_name(name)
+    try:
+        yield from _pull(name, host, insecure, clock)
+    except ServerDown as error:
+        # What it advises otherwise, another teacher, is not what was asked for here.
+        where = f" --host {host}" if host else ""
+        step = (
+            "see that `ollama serve` runs there and reaches the network, then again: "
+            f"recsys models pull {name}{where}"
+        )
+        raise ServerDown(error.what, next_step=step) from error
+
+
+def _pull(name: str, host: str, insecure: bool, clock: Callable[[], float]) -> Iterator[Event]:
     started = clock()
     # Nothing is said while a large model is verified.
     patient = OllamaClient(host, answer_seconds=FIRST_ANSWER_SECONDS)

@@ -19,7 +19,7 @@ from recommender.live.client import LiveClient
 from recommender.live.messages import Message, Opened
 from recommender.sequential.export import write_student
 from recommender.sequential.sasrec import SASRec
-from recommender.sequential.shape import SASRecConfig
+from recommender.sequential.shape import NetworkConfig
 from storage.records import NO_PART, Category, ImportData, ItemRow, Run
 from storage.store import Store
 from tests.conftest import CLOSED
@@ -47,7 +47,7 @@ def add_student(store: Store, category: Category, run_id: str, **changes: object
     items = int(str(changes.pop("knows", category.items)))
     made_of: dict[str, object] = {"items": items}
     if store.artifacts.find("student", made_of) is None:  # writing one takes a second
-        config = SASRecConfig(width=8, blocks=1, heads=1, max_len=10)
+        config = NetworkConfig(width=8, blocks=1, heads=1, max_len=10)
         network = SASRec(items, config, seed=items)
         weights = {key: weight.numpy() for key, weight in network.state_dict().items()}
         with store.artifacts.writing("student", made_of) as path:
