@@ -117,7 +117,7 @@ class _OnceLoader(yaml.SafeLoader):
         """Build a mapping, each key once."""
         seen: set[Hashable] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            key = self.construct_object(key_node, deep=True)
             if isinstance(key, Hashable) and key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"{key!r} is said twice", key_node.start_mark
@@ -135,6 +135,8 @@ def merged(base: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     made = dict(base)
     for name, value in other.items():
         below = made.get(name)
-        inner = isinstance(value, Mapping) and isinstance(below, Mapping)
-        made[name] = merged(below, value) if inner else value
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            made[name] = merged(below, value)
+        else:
+            made[name] = value
     return made

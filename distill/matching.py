@@ -159,7 +159,9 @@ class MovingScale(nn.Module):
             assert moving.squares is not None
             chance = np.random.default_rng(derived_seed(self._seed, "measured", state.steps))
             rows = chance.integers(0, len(moving.squares), MINIBATCH)
-            state = TeacherMinibatch(eta=moving.eta).step(state, moving.squares[rows].astype(np.float64))
+            state = TeacherMinibatch(eta=moving.eta).step(
+                state, moving.squares[rows].astype(np.float64)
+            )
         assert state.average is not None
         self.average.copy_(torch.from_numpy(state.average))
         self.steps.fill_(state.steps)

@@ -36,7 +36,7 @@ from distill.schedule import Plan, layer_share
 from distill.training import Evaluated, TrainConfig, Trained
 from recommender.metrics import ndcg
 from recommender.ranking import target_ranks
-from recommender.sequential.sasrec import SASRec
+from recommender.sequential.networks import make_network
 from recommender.sequential.shape import pad
 from storage.errors import BadSetting
 from storage.records import IntArray
@@ -64,7 +64,7 @@ class Student:
         self.device = torch.device(device)
         self.noise = torch.Generator(self.device)
         text = data.text if config.start == "text" else None
-        self.network = SASRec(data.items, config.network, seed=config.seed, text=text)
+        self.network = make_network(data.items, config.network, seed=config.seed, text=text)
         self.network.to(self.device)
         self.lessons = _lessons(config, distillation).to(self.device)
         given = () if distillation is None else distillation.layer_weights

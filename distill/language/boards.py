@@ -54,10 +54,10 @@ def open_board(directory: Path | None) -> Iterator[Board]:
             "TensorBoard is not installed", next_step="pip install tensorboard"
         ) from error
     try:
-        writer = SummaryWriter(str(directory))  # type: ignore[no-untyped-call]
+        writer = SummaryWriter(str(directory))
     except OSError as error:
         raise BadSetting(f"{str(directory)!r} cannot be written: {error}") from error
     try:
         yield Board(writer)
     finally:
-        writer.close()  # type: ignore[no-untyped-call]
+        writer.close()

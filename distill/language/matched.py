@@ -50,6 +50,9 @@ class TokenLessons(nn.Module):
         chance = torch.Generator().manual_seed(derived_seed(seed, "projections", 0))
         self.projections = nn.ModuleDict()
         self.mixtures = nn.ParameterDict()
+        self.norms: dict[int, float] = {}
+        """Mean squared length of the teacher's states by output, over a fixed set of texts:
+        what distances are measured by. Without one, over the tokens at hand."""
         for number, match in enumerate(self.matches):
             _refuse(match, layers, teacher_layers, equal=width == teacher_width)
             if match.feature != "hidden":
@@ -105,6 +108,9 @@ class TokenLessons(nn.Module):
             target = torch.einsum("k,knd->nd", shares, torch.stack(theirs))
         else:
             (target,) = theirs
+        norm = self.norms.get(match.teacher_layers[0]) if len(theirs) == 1 else None
+        if match.loss == "distance" and norm:
+            return (own - target).square().sum(1).mean() / norm
         return LAYER_LOSSES[match.loss](own, target)
 
 

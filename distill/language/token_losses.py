@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 _CHUNK = 1024
 """Tokens whose scores of the whole vocabulary are held at once."""
+_NOWHERE = -1e9
 
 
 def attention_kl(student: Tensor, teacher: Tensor, sight: Tensor, real: Tensor) -> Tensor:
@@ -156,9 +157,13 @@ def _piece(
 
 
 def _looks(scores: Tensor, sight: Tensor) -> Tensor:
-    """Return log-probabilities of looking, (B, h, T, T); where one may not look, −inf."""
+    """Return log-probabilities of looking, (B, h, T, T); where one may not look, about −1e9.
+
+    Its exponential is 0 exactly. Minus infinity would be no number in the gradient of a mean
+    over heads.
+    """
     scores = scores.float() if scores.dtype in (torch.bfloat16, torch.float16) else scores
-    return F.log_softmax(scores.masked_fill(~sight, -torch.inf), dim=-1)
+    return F.log_softmax(scores.masked_fill(~sight, _NOWHERE), dim=-1)
 
 
 def _mean_of_heads(logs: Tensor) -> Tensor:
@@ -168,10 +173,7 @@ def _mean_of_heads(logs: Tensor) -> Tensor:
 def _kl_of_rows(ours: Tensor, theirs: Tensor, real: Tensor) -> Tensor:
     counted = real[:, None, :].expand(-1, ours.shape[1], -1)
     ours, theirs = ours[counted], theirs[counted]
-    seen = theirs > -torch.inf
-    # Where nobody may look both are −inf, and their difference no number.
-    apart = (theirs.exp() * (theirs - ours).masked_fill(~seen, 0.0)).sum(-1)
-    return apart.mean()
+    return (theirs.exp() * (theirs - ours)).sum(-1).mean()
 
 
 def _related(x: Tensor, heads: int) -> Tensor:

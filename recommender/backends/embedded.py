@@ -106,6 +106,11 @@ class EmbeddedBackend(Refusing):
         )
         return cls(model.to(where), tokenizer, card)
 
+    @property
+    def begin_tokens(self) -> int:
+        """How many tokens a text begins with that are none of its words."""
+        return len(self._begin)
+
     def describe(self) -> ModelCard:
         """Say what model this is and what it can do."""
         return self._card

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recommender.sequential.shape import SASRecConfig
+from recommender.sequential.shape import NetworkConfig
 from recommender.sequential.student import StudentRanker
 
 pytestmark = pytest.mark.bench
@@ -64,7 +64,7 @@ def test_an_answer_takes_under_two_milliseconds_for_3500_items(tmp_path: Path) -
     from recommender.sequential.export import write_student  # torch: not for the whole module
     from recommender.sequential.sasrec import SASRec
 
-    config, items = SASRecConfig(), 3500
+    config, items = NetworkConfig(), 3500
     weights = {
         name: tensor.numpy() for name, tensor in SASRec(items, config, seed=0).state_dict().items()
     }

@@ -53,9 +53,9 @@ def add_student(folder: Path) -> None:
     """Export a student and register it."""
     from recommender.sequential.export import write_student
     from recommender.sequential.sasrec import SASRec
-    from recommender.sequential.shape import SASRecConfig
+    from recommender.sequential.shape import NetworkConfig
 
-    config = SASRecConfig(width=8, blocks=1, heads=1, max_len=10)
+    config = NetworkConfig(width=8, blocks=1, heads=1, max_len=10)
     network = SASRec(ITEMS, config, seed=1)
     weights = {name: weight.numpy() for name, weight in network.state_dict().items()}
     with Store.open(str(folder / "recsys.sqlite"), folder / "artifacts") as store:

@@ -12,8 +12,8 @@ from distill.asking import Asked, Chosen
 from distill.config import DistilConfig
 from distill.ground import Ground
 from distill.matches import matched_layers
-from distill.methods import with_method
 from distill.measuring import STAGE, measure_layers
+from distill.methods import with_method
 from distill.teaching import (
     FEWEST,
     Taught,
@@ -233,6 +233,7 @@ def test_weights_that_nobody_measured_are_no_uniform_ones(
     given = distillation(taught, config, observed=10, importance=(1.0, 1.0, 1.0))
     # Three layers for two blocks: the first answers for two of them.
     np.testing.assert_allclose(given.layer_weights, [4 / 3, 2 / 3])
+
 
 def test_too_small_a_catalogue_is_an_error(
     shop: Store, ground: Ground, model: EmbeddedBackend

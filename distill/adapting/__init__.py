@@ -1,0 +1,1 @@
+"""A teacher worth learning from: a language model adapted to one shop by LoRA."""

@@ -1,0 +1,131 @@
+"""What an adaptation is asked to do: one frozen record, kept with its run. No torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import get_args
+
+from distill.config import DistilConfig, SplitKind
+from recommender.candidates import Mix
+from recommender.letters import MOST
+from storage.errors import BadSetting
+
+FEWEST_TOKENS = 64
+"""Below this a prompt of a few candidates has no room for a history."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptConfig:
+    """Everything `recsys adapt` decides.
+
+    >>> AdaptConfig("Books").candidates
+    10
+    """
+
+    category: str
+    teacher: str = "embedded"
+    """Name, directory, GGUF file or hub id: weights that can be opened in this process."""
+    seed: int = 0
+    minutes: float = 60.0
+    """Time to fit everything into, judging included; 0 means no limit (`epochs` decides)."""
+    requests: int = 0
+    """Training requests to learn from; 0 means all there are."""
+    epochs: int = 3
+    """Passes over them, at most."""
+    split: SplitKind = "temporal"
+    min_rating: float | None = None
+    """Interactions rated lower, on the source's own scale, are no positives."""
+    device: str = "auto"
+    precision: str = "auto"
+    candidates: int = 10
+    mix: Mix = "uniform"
+    """Where negatives come from, as in `TeacherConfig`."""
+    history_length: int = 10
+    """Titles of the history that a prompt shows at most."""
+    prompt_tokens: int = 220
+    """Longest question that is learned from: the history is cut by whole titles, then the
+    candidates' titles are shortened. Judged on whole titles too, which is how it will be asked."""
+    rank: int = 8
+    """Of the adapters, on every linear map inside the layers."""
+    letters_weight: float = 1.0
+    """Of the listwise loss over the letters."""
+    lm_weight: float = 0.3
+    """Of the mean loss of the titles' tokens: those of the history, and the next one."""
+    learning_rate: float = 4e-4
+    warmup: float = 0.05
+    batch: int = 8
+    """Questions a step."""
+    evaluations: int = 8
+    """Times it is measured on validation, evenly spaced."""
+    patience: int = 4
+    """Measurements without a better one before it stops."""
+    valid_requests: int = 160
+    """Validation requests, each of another person."""
+    test_requests: int = 500
+    """Test requests, each of another person."""
+    merged: bool = True
+    """Merge into the weights; False keeps the adapter alone."""
+
+    def as_dict(self) -> dict[str, object]:
+        """Return it as plain values, as they come back from where a run is stored.
+
+        >>> AdaptConfig("Books").as_dict()["rank"]
+        8
+        """
+        plain: dict[str, object] = json.loads(json.dumps(asdict(self)))
+        return plain
+
+    def asking(self) -> DistilConfig:
+        """Return the distillation whose ground and candidates are the same.
+
+        >>> AdaptConfig("Books", candidates=5).asking().teacher.candidates
+        5
+        """
+        return DistilConfig(
+            self.category, seed=self.seed, split=self.split, min_rating=self.min_rating
+        ).with_teacher(
+            spec=self.teacher,
+            device=self.device,
+            precision=self.precision,
+            candidates=self.candidates,
+            mix=self.mix,
+            history_length=self.history_length,
+        )
+
+
+def check(config: AdaptConfig) -> None:
+    """Refuse what cannot work, before anything expensive is begun.
+
+    Raises:
+        BadSetting: a figure out of its range.
+
+    >>> check(AdaptConfig("Books", candidates=40))
+    Traceback (most recent call last):
+    ...
+    storage.errors.BadSetting: 40 candidates cannot be asked by letters: from 2 to 20
+    """
+    if not 2 <= config.candidates <= MOST:
+        raise BadSetting(
+            f"{config.candidates} candidates cannot be asked by letters: from 2 to {MOST}"
+        )
+    if config.mix not in get_args(Mix):
+        raise BadSetting(f"no mix {config.mix!r}: one of {', '.join(get_args(Mix))}")
+    if config.minutes < 0 or config.requests < 0:
+        raise BadSetting("minutes and requests cannot be negative")
+    if min(config.letters_weight, config.lm_weight) < 0 or not (
+        config.letters_weight or config.lm_weight
+    ):
+        raise BadSetting(
+            f"the weights of the losses are {config.letters_weight} for letters and "
+            f"{config.lm_weight} for titles: none may be negative, and one must count"
+        )
+    if config.prompt_tokens < FEWEST_TOKENS:
+        raise BadSetting(
+            f"{config.prompt_tokens} tokens have no room for a question: at least {FEWEST_TOKENS}"
+        )
+    if config.rank < 1 or config.batch < 1 or config.learning_rate <= 0:
+        raise BadSetting("rank, batch and learning rate must be above 0")
+    counts = (config.epochs, config.evaluations, config.patience, config.history_length)
+    if min(*counts, config.valid_requests, config.test_requests) < 1:
+        raise BadSetting(f"a count of an adaptation is below 1: {config.as_dict()!r}")

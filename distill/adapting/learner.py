@@ -1,0 +1,111 @@
+"""One adaptation as a task of the training loop: its questions, its losses, its validation.
+
+What a step asks follows from the seed, the pass and the question's number alone, so a stopped
+training goes on to the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from distill.adapting.config import AdaptConfig
+from distill.adapting.layout import Example, example
+from distill.adapting.letters_loss import letter_scores, letters_loss, title_loss
+from distill.adapting.measuring import prior_of, short_letters, without_prior
+from distill.adapting.questions import TrainingQuestions
+from recommender.asking.answering import Texts
+from recommender.asking.requests import Question
+from recommender.backends.embedded import EmbeddedBackend
+from recommender.backends.passes import rows_hidden
+from recommender.scoring import reciprocal_rank
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Lesson:
+    """What is asked in training and on validation, of a model with adapters in it."""
+
+    backend: EmbeddedBackend
+    """Wording and tokenizer, and the model, whose adapters are the only weights that move."""
+    texts: Texts
+    training: TrainingQuestions
+    choosing: Sequence[Question]
+    config: AdaptConfig
+
+    def example(self, number: int, epoch: int) -> Example:
+        """Lay a training question out as it is asked in a pass."""
+        question = self.training.question(number, epoch)
+        return example(
+            self.backend,
+            self.texts.prompt(question),
+            question.target,
+            most=self.config.prompt_tokens,
+            with_titles=self.config.lm_weight > 0,
+        )
+
+    def losses(self, examples: Sequence[Example]) -> dict[str, Tensor]:
+        """Return both losses, weighted, each a sum over the examples."""
+        return summed_losses(
+            self.backend.model,
+            examples,
+            letters_weight=self.config.letters_weight,
+            lm_weight=self.config.lm_weight,
+        )
+
+    def validation_mrr(self) -> float:
+        """Return the MRR by short letters on the choosing questions, places' prior taken off."""
+        most = self.config.prompt_tokens
+        rows = [
+            short_letters(self.backend, self.texts.prompt(question), most=most)
+            for question in self.choosing
+        ]
+        return mean_reciprocal_rank(rows, [q.target for q in self.choosing])
+
+
+def mean_reciprocal_rank(rows: list[np.ndarray], targets: Sequence[int]) -> float:
+    """Return the MRR of answers by letters, what each place gets anyway taken off.
+
+    >>> rows = [np.array([0.0, -1.0]), np.array([-0.5, -0.6])]
+    >>> mean_reciprocal_rank(rows, [0, 1])
+    1.0
+    """
+    longest = max(map(len, rows))
+    prior = prior_of([row for row in rows if len(row) == longest])
+    calm = without_prior(rows, prior)
+    return float(np.mean([reciprocal_rank(r, t) for r, t in zip(calm, targets, strict=True)]))
+
+
+def summed_losses(
+    model: Any, examples: Sequence[Example], *, letters_weight: float, lm_weight: float
+) -> dict[str, Tensor]:
+    """Run the examples side by side; return each weighted loss, summed over them.
+
+    Formula: Σ_i w_letters · L_letters(i) and Σ_i w_lm · L_titles(i), see `letters_loss`.
+    Sums, not means: a step that is computed in pieces adds up to the same gradient.
+    """
+    hidden = rows_hidden(model, [one.pack for one in examples])
+    found: dict[str, Tensor] = {}
+    if letters_weight:
+        rows = torch.arange(len(examples)), torch.tensor([one.answer for one in examples])
+        logits = model.lm_head(hidden[rows])
+        parts = [
+            letters_loss(letter_scores(row, one.variants), one.target)
+            for row, one in zip(logits, examples, strict=True)
+        ]
+        found["letters"] = letters_weight * torch.stack(parts).sum()
+    told = [(n, one) for n, one in enumerate(examples) if len(one.rows)]
+    if lm_weight and told:
+        picked = torch.cat([hidden[n, torch.from_numpy(one.rows)] for n, one in told])
+        logits = model.lm_head(picked)
+        sizes = [len(one.rows) for _, one in told]
+        parts = [
+            title_loss(some, torch.from_numpy(one.tokens).to(some.device))
+            for some, (_, one) in zip(torch.split(logits, sizes), told, strict=True)
+        ]
+        found["titles"] = lm_weight * torch.stack(parts).sum()
+    return found
