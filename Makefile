@@ -9,6 +9,7 @@ BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 MINUTES ?= 10
+STUDY ?=
 
 .PHONY: help install models demo test test-all lint type format bench results check
 
@@ -42,8 +43,8 @@ bench: $(VENV)/dev.stamp models ## run the benchmarks
 	$(PIP) install --quiet -c constraints.txt -e '.[ml,dev,bench]'
 	$(BIN)/python -m pytest tests/bench -m bench --timeout=0
 
-results: install ## remake the tables of the README; goes on where it was stopped
-	$(BIN)/python -m tests.results
+results: install ## remake the tables of the README, or of STUDY="…"; goes on where stopped
+	$(BIN)/python -m tests.results $(STUDY)
 
 check: lint type test ## exactly what continuous integration runs
 

@@ -10,9 +10,11 @@ import hashlib
 import math
 from collections.abc import Generator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
+from distill.boards import folder_of, open_board
 from distill.config import DistilConfig
 from distill.data import Distillation, TrainData
 from distill.ground import Ground
@@ -59,13 +61,19 @@ class TrainedArm:
         return StudentRanker.open(self.artifact.path, catalogue=items, name=self.arm.name)
 
 
-def train_arm(store: Store, ground: Ground, arm: Arm) -> Generator[Event, None, TrainedArm]:
-    """Train one arm, or find it trained; a stopped training goes on from its checkpoint."""
+def train_arm(
+    store: Store, ground: Ground, arm: Arm, *, tensorboard: Path | None = None
+) -> Generator[Event, None, TrainedArm]:
+    """Train one arm, or find it trained; a stopped training goes on from its checkpoint.
+
+    With `tensorboard`, losses and validations are written there, in a folder of the arm's own.
+    """
     inputs = _inputs(ground, arm)
     data = TrainData.from_split(ground.split, text=_text(ground, arm), seed=arm.config.seed)
     config = replace(arm.config.student, seed=arm.config.seed)
     stage = f"train {arm.name}"
-    artifact = yield from _fit(store, ground, arm, config, data, inputs, stage)
+    board = folder_of(tensorboard, arm.name)
+    artifact = yield from _fit(store, ground, arm, config, data, inputs, stage, board)
     about = StudentRanker.open(artifact.path).about
     return TrainedArm(
         arm=arm,
@@ -99,6 +107,7 @@ def _fit(
     data: TrainData,
     inputs: Mapping[str, object],
     stage: str,
+    tensorboard: Path | None = None,
 ) -> Generator[Event, None, Artifact]:
     """Train, and write the student down; or find it, where it was made of the same before."""
     found = store.artifacts.find(KIND, inputs, verify="full")
@@ -108,11 +117,14 @@ def _fit(
     result: Trained | None = None
     device = choose_device(arm.config.teacher.device)
     checkpoint = store.artifacts.scratch(KIND, inputs)
-    for event in train(config, data, arm.distillation, device=device, checkpoint=checkpoint):
-        if isinstance(event, Trained):
-            result = event
-        else:
-            yield _named(event, stage)
+    steps = train(config, data, arm.distillation, device=device, checkpoint=checkpoint)
+    with open_board(tensorboard) as board:
+        for event in steps:
+            if isinstance(event, Trained):
+                result = event
+            else:
+                board.hear(event)
+                yield _named(event, stage)
     assert result is not None
     about = {
         "name": arm.name,

@@ -53,8 +53,20 @@ def find_config(name: str | Path) -> Path:
     )
 
 
-def configured_by(config: DistilConfig, file: str | Path) -> DistilConfig:
+def configured_by(
+    config: DistilConfig,
+    file: str | Path,
+    over: Mapping[str, Any] | None = None,
+    *,
+    folder: Path | None = None,
+) -> DistilConfig:
     """Return a configuration with what a file says about it.
+
+    Args:
+        config: where a file says nothing.
+        file: a path, or the name of published settings.
+        over: what counts more than the file, as `overridden` takes it.
+        folder: where a method of the user's own is looked for.
 
     Raises:
         BadSetting: there is no such file, it is no YAML, or says what cannot be said.
@@ -63,13 +75,17 @@ def configured_by(config: DistilConfig, file: str | Path) -> DistilConfig:
     1.0
     """
     path = find_config(file)
+    said = read_yaml(path)
     try:
-        return overridden(config, read_yaml(path))
+        made = overridden(config, said, folder=folder)
     except BadSetting as error:
         raise BadSetting(f"{path.name}: {error.what}", next_step=error.next_step) from error
+    return overridden(config, merged(said, over), folder=folder) if over else made
 
 
-def overridden(config: DistilConfig, values: Mapping[str, Any]) -> DistilConfig:
+def overridden(
+    config: DistilConfig, values: Mapping[str, Any], *, folder: Path | None = None
+) -> DistilConfig:
     """Return a configuration with other values; its method first, then all the rest.
 
     Raises:
@@ -82,7 +98,7 @@ def overridden(config: DistilConfig, values: Mapping[str, Any]) -> DistilConfig:
     if "method" in values:
         if not isinstance(values["method"], str):
             raise BadSetting(f"method: {values['method']!r} is no name")
-        config = with_method(config, values["method"])
+        config = with_method(config, values["method"], folder=folder)
     return DistilConfig.from_dict(merged(config.as_dict(), values))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from distill.arms import Arm, TrainedArm, train_arm, train_final
 from distill.config import DistilConfig, check
@@ -43,6 +44,10 @@ class Distilled(Event):
     layer_weights: tuple[float, ...]
     summary: tuple[str, ...]
     """What to say about it, line by line."""
+    scope: str = "test/full"
+    """What the figures are over."""
+    teacher: str = ""
+    """Name that `--teacher` takes, where the student is one that takes the teacher's place."""
 
 
 def distil(
@@ -50,6 +55,7 @@ def distil(
     *,
     settings: Settings | None = None,
     encoder: TextEncoder | None = None,
+    tensorboard: Path | None = None,
     **changes: object,
 ) -> Iterator[Event]:
     """Distil a category's teacher into a student; the last event is `Distilled`.
@@ -58,6 +64,7 @@ def distil(
         category: a category's name, or the whole configuration.
         settings: where the Store is, which models; None resolves environment and files.
         encoder: what makes vectors of titles; None is the embedded one.
+        tensorboard: directory to write losses and validations to.
         changes: fields of `DistilConfig`, e.g. minutes=5, seed=1, final=True.
 
     Raises:
@@ -76,15 +83,26 @@ def distil(
     check(config)
     check_method(config, folder=settings.folder)
     with Store.open(settings.db, settings.artifacts) as store:
-        yield from run(store, config, settings, encoder=encoder)
+        yield from run(store, config, settings, encoder=encoder, tensorboard=tensorboard)
 
 
 def run(
-    store: Store, config: DistilConfig, settings: Settings, *, encoder: TextEncoder | None = None
+    store: Store,
+    config: DistilConfig,
+    settings: Settings,
+    *,
+    encoder: TextEncoder | None = None,
+    tensorboard: Path | None = None,
 ) -> Generator[Event, None, None]:
-    """Go down the road with an open Store; `encoder` makes vectors of titles, as in `distil`."""
+    """Go down the road with an open Store; the rest as in `distil`."""
+    if config.language is not None:
+        # Deferred: transformers take seconds to load, and sequential students need none.
+        from distill.language.pipeline import run_llama
+
+        yield from run_llama(store, config, settings, encoder=encoder, tensorboard=tensorboard)
+        return
     if config.method == ALONE:
-        yield from _run_alone(store, config, settings, encoder)
+        yield from _run_alone(store, config, settings, encoder, tensorboard)
         return
     said = yield from consult(store, config, settings, encoder=encoder)
     said.close()
@@ -92,10 +110,10 @@ def run(
     lesson = lesson_of(store, said.taught, config, observed=observed, folder=settings.folder)
     if lesson is not None and lesson.layer_weights:
         yield LayersWeighed(0, lesson.layer_weights, config.method)
-    undistilled = yield from train_arm(store, said.ground, Arm(UNDISTILLED, config, None))
-    name = called(config.method)
-    distilled = yield from train_arm(store, said.ground, Arm(name, config, lesson))
-    yield from conclude(store, config, said.ground, said, [distilled, undistilled])
+    trained = []
+    for arm in (Arm(UNDISTILLED, config, None), Arm(called(config.method), config, lesson)):
+        trained.append((yield from train_arm(store, said.ground, arm, tensorboard=tensorboard)))
+    yield from conclude(store, config, said.ground, said, trained[::-1])
 
 
 def called(method_name: str) -> str:
@@ -108,11 +126,16 @@ def called(method_name: str) -> str:
 
 
 def _run_alone(
-    store: Store, config: DistilConfig, settings: Settings, encoder: TextEncoder | None
+    store: Store,
+    config: DistilConfig,
+    settings: Settings,
+    encoder: TextEncoder | None,
+    tensorboard: Path | None,
 ) -> Generator[Event, None, None]:
     """Train a student that nobody teaches; no model is opened."""
     ground = yield from prepare(store, config, encoder or embedded_encoder(settings.models))
-    alone = yield from train_arm(store, ground, Arm(UNDISTILLED, config, None))
+    arm = Arm(UNDISTILLED, config, None)
+    alone = yield from train_arm(store, ground, arm, tensorboard=tensorboard)
     yield from conclude(store, config, ground, None, [alone])
 
 

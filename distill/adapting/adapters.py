@@ -61,7 +61,8 @@ def save_adapter(adapted: Any, weights: Mapping[str, Tensor], base: str, folder:
     for config in adapted.peft_config.values():
         config.base_model_name_or_path = base
     with quiet_transformers(), _quiet_peft():
-        adapted.save_pretrained(folder)
+        # No embedding is adapted, and told so, peft does not ask the hub for the base's size.
+        adapted.save_pretrained(folder, save_embedding_layers=False)
 
 
 def merge(backend: EmbeddedBackend, adapter: Path) -> EmbeddedBackend:

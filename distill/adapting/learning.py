@@ -6,16 +6,20 @@ found is kept as an artifact, so that a killed run goes on and a finished one is
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from torch import Tensor, nn
 
 from distill.adapting.events import CurvePoint
 from distill.adapting.keeping import ADAPTER, keep_adapter
 from distill.adapting.learner import Lesson
 from distill.adapting.planning import Plan
 from distill.adapting.registering import settings_of_learning
-from distill.language.loop import Fitted, LoopConfig, fit
+from distill.checkpoint import fingerprint
+from distill.language.loop import Fitted, LoopConfig, Place, fit
 from recommender.events import Event, StageSkipped
 from storage.artifacts import Artifacts
 from storage.records import Artifact
@@ -41,6 +45,8 @@ def learn(
     adapted: Any,
     plan: Plan,
     inputs: Mapping[str, object],
+    *,
+    tensorboard: Path | None = None,
 ) -> Generator[Event, None, Learned]:
     """Learn the adapters that were put into the lesson's model, or find them.
 
@@ -50,6 +56,7 @@ def learn(
         adapted: of `adapters.insert`.
         plan: how long.
         inputs: data and weights; the settings are added here.
+        tensorboard: directory to write losses and validations to.
     """
     whole = {
         **inputs,
@@ -60,7 +67,7 @@ def learn(
     if found is not None:
         yield StageSkipped(STAGE, "learned before")
         return _read(artifacts, found)
-    task = _Task(lesson, adapted)
+    task = AdaptTask(lesson, adapted, whole)
     config = lesson.config
     loop = LoopConfig(
         steps=plan.steps,
@@ -72,7 +79,8 @@ def learn(
         seed=config.seed,
     )
     fitted: Fitted | None = None
-    for event in fit(task, loop, checkpoint=artifacts.scratch(ADAPTER, whole), stage=STAGE):
+    scratch = artifacts.scratch(ADAPTER, whole)
+    for event in fit(task, loop, checkpoint=scratch, tensorboard=tensorboard, stage=STAGE):
         if isinstance(event, Fitted):
             fitted = event
         else:
@@ -101,13 +109,47 @@ def _read(artifacts: Artifacts, found: Artifact) -> Learned:
     )
 
 
-class _Task:
-    def __init__(self, lesson, adapted):
-        self.lesson, self.module = lesson, adapted
-        self.examples = len(lesson.training)
+class AdaptTask:
+    """An adaptation as the loop's `Task`: two losses of a question, selected by MRR."""
 
-    def losses(self, numbers, epoch):
-        return self.lesson.losses([self.lesson.example(n, epoch) for n in numbers]), len(numbers)
+    def __init__(self, lesson: Lesson, adapted: nn.Module, inputs: Mapping[str, object]) -> None:
+        """Set adapters before their lesson.
 
-    def validate(self):
+        Args:
+            lesson: questions, losses and validation, of the model the adapters are in.
+            adapted: of `adapters.insert`.
+            inputs: all that decides what is learned: data, weights, settings, plan.
+        """
+        self.lesson, self._adapted, self._inputs = lesson, adapted, inputs
+        # As after every validation: a run that goes on must drop out what a whole one does.
+        adapted.train()
+
+    @property
+    def module(self) -> nn.Module:
+        """The model with its adapters, which alone ask for gradients."""
+        return self._adapted
+
+    @property
+    def examples(self) -> int:
+        """How many training questions there are."""
+        return len(self.lesson.training)
+
+    def losses(self, examples: Sequence[int], place: Place) -> Mapping[str, Tensor]:
+        """Return both weighted losses: these questions' share of the mean over the step's."""
+        whole = len(place.examples)
+        first = place.step * whole
+        # A step may have the end of one pass and the beginning of the next.
+        passes = {n: (first + at) // self.examples for at, n in enumerate(place.examples)}
+        asked = [self.lesson.example(number, passes[number]) for number in examples]
+        return {name: total / whole for name, total in self.lesson.losses(asked).items()}
+
+    def validate(self) -> float:
+        """Return the MRR by short letters on the choosing questions."""
         return self.lesson.validation_mrr()
+
+    def fingerprint(self) -> str:
+        """Return the hash of data, weights, settings and plan."""
+        return fingerprint(dict(self._inputs))
+
+    def follow(self) -> None:
+        """Look at no gradient: nothing here moves by one but the adapters."""

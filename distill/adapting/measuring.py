@@ -138,4 +138,6 @@ def without_prior(scores: Scored, prior: Sequence[float]) -> Scored:
     >>> without_prior([np.array([-1.0, -2.0])], [0.5, -0.5])[0].tolist()
     [-1.5, -1.5]
     """
-    return [merged([row], [0], prior if len(prior) == len(row) else None) for row in scores]
+    return [
+        merged([row.tolist()], [0], prior if len(prior) == len(row) else None) for row in scores
+    ]

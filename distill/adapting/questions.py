@@ -8,7 +8,6 @@ question in every pass, so that no letter and no rival is learned by heart.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -111,13 +110,6 @@ def require_enough(training: TrainingQuestions, choosing: int, people: int, name
                 f"{name!r} has {count} {what}: an adaptation needs at least {FEWEST}",
                 next_step=f"recsys data stats {name}",
             )
-
-
-def batches(count: int, batch: int, epoch: int, seed: int) -> Iterator[IntArray]:
-    """Yield the numbers of one pass in batches, shuffled by the pass."""
-    order = np.random.default_rng([seed, _ORDER, epoch]).permutation(count)
-    for begin in range(0, count, batch):
-        yield order[begin : begin + batch]
 
 
 def _asked_at(split: Split, row: int, draw: Draw, rng: np.random.Generator) -> Question:

@@ -27,7 +27,11 @@ class ParameterCount:
 
 
 def counted(config: Any, *, layers: int | None = None) -> ParameterCount:
-    """Count what a configuration means; `layers` in the place of its own number.
+    """Count what a configuration means, of Llama, Qwen 2 or Qwen 3.
+
+    Args:
+        config: of the model.
+        layers: in the place of its own number.
 
     The student sizes of the paper (12×768, said to be 768M, and so on) with Llama 3's
     vocabulary, and Llama-3-8B cut from 32 layers to 8, said to lose 75 %:
@@ -47,11 +51,16 @@ def counted(config: Any, *, layers: int | None = None) -> ParameterCount:
     wide = int(getattr(config, "head_dim", None) or hidden // heads)
     keys = int(getattr(config, "num_key_value_heads", None) or heads) * wide
     queries = heads * wide
-    biases = 2 * keys + queries if getattr(config, "attention_bias", False) else 0
-    biases += hidden if getattr(config, "attention_bias", False) else 0
+    kind = getattr(config, "model_type", "llama")
+    biases = 0
+    if kind == "qwen2":  # of queries, keys and values, and no setting of it
+        biases = queries + 2 * keys
+    elif getattr(config, "attention_bias", False):
+        biases = queries + 2 * keys + hidden
+    norms = 2 * hidden + (2 * wide if kind == "qwen3" else 0)
     inner = int(config.intermediate_size)
     mlp = 3 * hidden * inner + ((2 * inner + hidden) if getattr(config, "mlp_bias", False) else 0)
-    layer = 2 * hidden * queries + 2 * hidden * keys + biases + mlp + 2 * hidden
+    layer = 2 * hidden * queries + 2 * hidden * keys + biases + mlp + norms
     table = int(config.vocab_size) * hidden
     number = int(config.num_hidden_layers) if layers is None else layers
     tied = bool(getattr(config, "tie_word_embeddings", False))

@@ -38,21 +38,26 @@ def cut(model: Any, kept: Sequence[int]) -> Any:
         student = copy.deepcopy(model)
     finally:
         model.model.layers = whole
-    student.config = student.model.config = config
+    for part in student.modules():
+        if hasattr(part, "config"):
+            part.config = config
     for number, layer in enumerate(student.model.layers):
         layer.self_attn.layer_idx = number
-        for part in layer.modules():
-            if hasattr(part, "config"):
-                part.config = config
     return student.requires_grad_(True)
 
 
 def cut_config(config: Any, kept: Sequence[int]) -> Any:
-    """Return the configuration of a cut: fewer layers, and every list of them as short."""
+    """Return the configuration of a cut: fewer layers, and every list of them as short.
+
+    A list is one of layers if it is as long as there are layers, and is none of tokens that end
+    a text or of names of classes, which may happen to be as many.
+    """
     made = copy.deepcopy(config)
     layers = int(config.num_hidden_layers)
     for name, value in list(vars(config).items()):
-        if isinstance(value, list | tuple) and len(value) == layers and name != "architectures":
+        if name == "architectures" or name.endswith("_token_id"):
+            continue
+        if isinstance(value, list | tuple) and len(value) == layers:
             setattr(made, name, type(value)(value[number] for number in kept))
     made.num_hidden_layers = len(kept)
     return made

@@ -98,7 +98,9 @@ class Wanted:
 class Capture:
     """While entered, keeps what is wanted of a model's passes, the last one's.
 
-    Leave it before the backward pass: with gradient checkpointing that runs layers again.
+    Leave it before the backward pass: with gradient checkpointing that runs layers again. What
+    is attended is there once it is left: made inside a layer, it would be part of what is run
+    again, and the hooks are gone by then.
     """
 
     def __init__(self, model: Any, wanted: Wanted) -> None:
@@ -118,7 +120,7 @@ class Capture:
             raise ValueError(f"{wanted} is not within 0..{last}")
 
     def __enter__(self) -> Captured:
-        """Put the hooks in; what is returned fills up with every pass."""
+        """Put the hooks in; what is returned fills up, with states at once."""
         for output in self._wanted.hidden:
             block = self._layers[max(output - 1, 0)]
             register = block.register_forward_hook if output else block.register_forward_pre_hook
@@ -133,9 +135,12 @@ class Capture:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Take the hooks out."""
+        """Take the hooks out, and turn what the projections gave into heads."""
         for handle in self._handles:
             handle.remove()
+        if error is None:
+            for layer, parts in self._parts.items():
+                self.kept.attended[layer] = _attended(self._layers[layer - 1].self_attn, parts)
 
     def _embedding(self, _block: nn.Module, args: tuple[Tensor, ...]) -> None:
         self.kept.hidden[0] = args[0]
@@ -147,24 +152,18 @@ class Capture:
         return hook
 
     def _attend(self, layer: int, attention: Any) -> None:
-        parts = self._parts.setdefault(layer, {})
-
         def begin(_part: nn.Module, _args: object, named: dict[str, Any]) -> None:
-            parts["turns"] = named["position_embeddings"]
+            self._parts[layer] = {"turns": named["position_embeddings"]}
 
         def keep(name: str) -> Any:
             def hook(_part: nn.Module, _args: object, made: Tensor) -> None:
-                parts[name] = made
+                self._parts[layer][name] = made
 
             return hook
-
-        def end(part: Any, _args: object, _made: object) -> None:
-            self.kept.attended[layer] = _attended(part, parts)
 
         self._handles.append(attention.register_forward_pre_hook(begin, with_kwargs=True))
         for name in ("q_proj", "k_proj", "v_proj"):
             self._handles.append(getattr(attention, name).register_forward_hook(keep(name)))
-        self._handles.append(attention.register_forward_hook(end))
 
 
 def _attended(attention: Any, parts: dict[str, Any]) -> Attended:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -12,10 +10,6 @@ from torch import nn
 
 from storage.errors import BadSetting
 
-FRESH: Mapping[str, tuple[int, int, int]] = MappingProxyType(
-    {"compact": (12, 768, 12), "tiny": (6, 512, 8), "micro": (4, 384, 6)}
-)
-"""Name -> layers, width, heads."""
 _STD = 0.02
 
 

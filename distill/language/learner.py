@@ -31,6 +31,7 @@ from distill.language.token_losses import token_sums
 from distill.matches import Match
 from distill.matching import MovingScale
 from distill.schedule import layer_share
+from storage.errors import BadSetting
 
 NORMED_BY = 16
 """Lessons that tell how large the teacher's states are."""
@@ -96,7 +97,8 @@ class LlamaLearner:
             {"student": student, "lessons": self.lessons, "scale": self.scale}
         )
         if taught is not None and self.looked_at[1].hidden:
-            self.lessons.norms = self._norms(taught)
+            first = batch_of(training[:NORMED_BY], self._device)
+            self.lessons.measure(self._teacher(taught, first)[1], first.real)
 
     @property
     def module(self) -> nn.Module:
@@ -137,9 +139,15 @@ class LlamaLearner:
             if said is not None and taught is not None:
                 parts["output"] = taught.loss.output * apart / told
         if taught is not None and taught.matches and taught.loss.layer:
-            layers = self._layers(kept, seen, batch, targets, share)
+            layers = self.lessons.loss(kept, seen, batch.real, share, self.scale.factors())
             layers = layers * (int(batch.real.sum()) / real)
+            layers = layers + self._supervised(kept, batch, share) / told
             if taught.loss.balance and "output" in parts:
+                if len(examples) < len(place.examples):  # what balances a piece is not the step's
+                    raise BadSetting(
+                        "balanced layer losses need the whole step at once",
+                        next_step="language: {accumulate: 1}",
+                    )
                 layers = layers * (parts["output"] / layers.clamp_min(1e-12)).detach()
             fading = layer_share(place.step, place.steps, taught.loss.layer_fade)
             parts["layers"] = taught.loss.layer * fading * layers
@@ -176,17 +184,16 @@ class LlamaLearner:
         device: torch.device = self.student.model.embed_tokens.weight.device
         return device
 
-    def _layers(
-        self, kept: Captured, seen: Captured, batch: LessonBatch, targets: Tensor, share: float
-    ) -> Tensor:
-        total = self.lessons.loss(kept, seen, batch.real, share, self.scale.factors())
+    def _supervised(self, kept: Captured, batch: LessonBatch, share: float) -> Tensor:
+        """Return (1/M) Σ weight · summed cross-entropy of layers that predict for themselves."""
+        total = torch.zeros((), device=self._device)
         layers = len(self.student.model.layers)
         for match in self.lessons.matches:
             if match.feature == "supervision" and match.counts_at(share):
                 states = self.student.model.norm(kept.hidden[match.student])
-                rows, _ = _predicting(states, batch)
+                rows, targets = _predicting(states, batch)
                 entropy, _ = token_sums(rows, self.student.lm_head.weight, targets)
-                total = total + match.weight * entropy / max(1, len(targets)) / layers
+                total = total + match.weight * entropy / layers
         return total
 
     def _teacher(self, taught: Taught, batch: LessonBatch) -> tuple[Tensor, Captured]:
@@ -194,15 +201,6 @@ class LlamaLearner:
         with torch.no_grad(), own, Capture(taught.teacher, wanted) as seen:
             states = _last(taught.teacher, batch)
         return states, seen
-
-    def _norms(self, taught: Taught) -> dict[int, float]:
-        """Measure how large the teacher's states are at the outputs that are compared."""
-        batch = batch_of(self.training[:NORMED_BY], self._device)
-        _, seen = self._teacher(taught, batch)
-        return {
-            output: float(states[batch.real].float().square().sum(1).mean())
-            for output, states in seen.hidden.items()
-        }
 
     @contextmanager
     def _dropping(self, step: int) -> Iterator[None]:

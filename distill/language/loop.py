@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from distill import checkpoint as checkpoints
+from distill.boards import open_board
 from distill.data import derived_seed
-from distill.language.boards import Board, open_board
 from distill.memory import peak_bytes
 from distill.schedule import rate_share
 from distill.training import Evaluated, StepDone
@@ -172,15 +172,15 @@ def fit(
             while True:
                 if run.owes_validation():
                     evaluated = run.validate()
-                    board.validated(run.now.step, evaluated)
+                    board.hear(evaluated)
                     run.save()
                     yield evaluated
                 if run.is_done():
                     break
-                parts = run.step()
-                board.stepped(run.now.step, parts)
-                yield StepDone(run.now.step, sum(parts.values()), parts)
-                yield Progress(stage, run.now.step, config.steps, f"loss {sum(parts.values()):.3f}")
+                done = run.step()
+                board.hear(done)
+                yield done
+                yield Progress(stage, run.now.step, config.steps, f"loss {done.loss:.3f}")
                 run.save(after=config.checkpoint_seconds)
         except GeneratorExit:
             # Closed between steps: everything fits together. Another exception may have come
@@ -215,7 +215,7 @@ class _Run:
         self.fingerprint = checkpoints.fingerprint(config, task.fingerprint())
         self._saved = self._noted = time.perf_counter()
 
-    def step(self) -> dict[str, float]:
+    def step(self) -> StepDone:
         """Do one step; return the parts of its loss."""
         config, now = self.config, self.now
         for group in self.optimiser.param_groups:
@@ -245,7 +245,7 @@ class _Run:
                 f"the training diverged at step {now.step}: its loss is {total}; "
                 f"try a learning rate below {config.learning_rate}"
             )
-        return parts
+        return StepDone(now.step, total, parts)
 
     def owes_validation(self) -> bool:
         """Whether the step done last is one to be followed by a validation that was not yet."""
@@ -370,4 +370,4 @@ def _order(examples: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng(derived_seed(seed, "requests", epoch)).permutation(examples)
 
 
-__all__ = ["STAGE", "Board", "Fitted", "LoopConfig", "Place", "Task", "fit", "load_best"]
+__all__ = ["STAGE", "Fitted", "LoopConfig", "Place", "Task", "fit", "load_best"]

@@ -50,9 +50,10 @@ class TokenLessons(nn.Module):
         chance = torch.Generator().manual_seed(derived_seed(seed, "projections", 0))
         self.projections = nn.ModuleDict()
         self.mixtures = nn.ParameterDict()
-        self.norms: dict[int, float] = {}
-        """Mean squared length of the teacher's states by output, over a fixed set of texts:
-        what distances are measured by. Without one, over the tokens at hand."""
+        self.sizes: dict[str, Tensor] = {}
+        """Mean products of the teacher's states with each other, (K, K), by number of the match,
+        over a fixed set of texts: they tell how large a mixture of them is, which distances are
+        measured by. Without them, it is measured over the tokens at hand."""
         for number, match in enumerate(self.matches):
             _refuse(match, layers, teacher_layers, equal=width == teacher_width)
             if match.feature != "hidden":
@@ -65,6 +66,18 @@ class TokenLessons(nn.Module):
             if isinstance(match.teacher, tuple):
                 prior = match.prior or (1.0,) * len(match.teacher)
                 self.mixtures[str(number)] = nn.Parameter(torch.tensor(prior).log())
+
+    def measure(self, teacher: Captured, real: Tensor) -> None:
+        """Fix what distances are measured by: how large the teacher's states are on these texts.
+
+        Args:
+            teacher: what was kept of its pass over them.
+            real: (B, T) bool, tokens that count.
+        """
+        for number, match in enumerate(self.matches):
+            if (match.feature, match.loss) == ("hidden", "distance"):
+                theirs = _states(teacher, match, real)
+                self.sizes[str(number)] = theirs.flatten(1) @ theirs.flatten(1).T / theirs.shape[1]
 
     def loss(
         self,
@@ -102,16 +115,20 @@ class TokenLessons(nn.Module):
         own = student.hidden[match.student][real].float()
         if number in self.projections:
             own = self.projections[number](own)
-        theirs = [teacher.hidden[layer][real].float() for layer in match.teacher_layers]
+        theirs = _states(teacher, match, real)
+        shares = theirs.new_ones(1)
         if number in self.mixtures:
             shares = self.mixtures[number].softmax(0)
-            target = torch.einsum("k,knd->nd", shares, torch.stack(theirs))
-        else:
-            (target,) = theirs
-        norm = self.norms.get(match.teacher_layers[0]) if len(theirs) == 1 else None
-        if match.loss == "distance" and norm:
-            return (own - target).square().sum(1).mean() / norm
+        target = torch.einsum("k,knd->nd", shares, theirs)
+        if match.loss == "distance" and number in self.sizes:
+            apart = (own - target).square().sum(1).mean()
+            return apart / (shares @ self.sizes[number] @ shares)
         return LAYER_LOSSES[match.loss](own, target)
+
+
+def _states(teacher: Captured, match: Match, real: Tensor) -> Tensor:
+    """Return the states of the layers that a match looks at, (K, tokens that count, width)."""
+    return torch.stack([teacher.hidden[layer][real].float() for layer in match.teacher_layers])
 
 
 def _attention(student: Attended, teacher: Attended, real: Tensor) -> Tensor:

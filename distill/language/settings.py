@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 from storage.errors import BadSetting
 
 Making = Literal["cut", "fresh"]
+FRESH: Mapping[str, tuple[int, int, int]] = MappingProxyType(
+    {"micro": (4, 384, 6), "tiny": (6, 512, 8), "compact": (12, 768, 12)}
+)
+"""Students from scratch: name -> layers, width, heads."""
+CUTS: Mapping[str, float] = MappingProxyType(
+    {"cut-50": 0.5, "cut-62.5": 0.625, "cut-75": 0.75, "cut-87.5": 0.875}
+)
+"""Cuts: name -> share of the teacher's layers that is taken away."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ def scores_mse(student: Tensor, teacher: Tensor, sight: Tensor, real: Tensor) ->
     """
     if student.shape[1] != teacher.shape[1]:
         student, teacher = (one.mean(1, keepdim=True) for one in (student, teacher))
-    apart = (student - teacher).float().square().masked_fill(~sight, 0.0).sum(-1)
+    apart = _exact(student - teacher).square().masked_fill(~sight, 0.0).sum(-1)
     rows = apart / sight.sum(-1).clamp_min(1)
     return rows[real[:, None, :].expand_as(rows)].mean()
 
@@ -145,12 +145,12 @@ def _piece(
     teacher_head: Tensor | None,
     temperature: float,
 ) -> Tensor:
-    scores = F.linear(states, head).float()
+    scores = _exact(F.linear(states, head))
     entropy = F.cross_entropy(scores, targets, reduction="sum")
     if teacher_states is None or teacher_head is None:
         return torch.stack([entropy, entropy.new_zeros(())])
     with torch.no_grad():
-        theirs = F.log_softmax(F.linear(teacher_states, teacher_head).float() / temperature, 1)
+        theirs = F.log_softmax(_exact(F.linear(teacher_states, teacher_head)) / temperature, 1)
     ours = F.log_softmax(scores / temperature, 1)
     apart = F.kl_div(ours, theirs, reduction="sum", log_target=True)
     return torch.stack([entropy, apart * temperature**2])
@@ -162,8 +162,12 @@ def _looks(scores: Tensor, sight: Tensor) -> Tensor:
     Its exponential is 0 exactly. Minus infinity would be no number in the gradient of a mean
     over heads.
     """
-    scores = scores.float() if scores.dtype in (torch.bfloat16, torch.float16) else scores
-    return F.log_softmax(scores.masked_fill(~sight, _NOWHERE), dim=-1)
+    return F.log_softmax(_exact(scores).masked_fill(~sight, _NOWHERE), dim=-1)
+
+
+def _exact(x: Tensor) -> Tensor:
+    """Return half precision as float32, and what is more exact as it is."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
 def _mean_of_heads(logs: Tensor) -> Tensor:

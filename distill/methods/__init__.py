@@ -124,6 +124,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
                 _loss(criterion=FISHER, permute_labels=True),
                 layerwise.by_importance,
                 weighs=True,
+                items=True,
             ),
             Method(
                 "pkd-skip",
@@ -162,6 +163,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
                 _as_published,
                 layerwise.as_published,
                 weighs=True,
+                items=True,
             ),
         )
     }
@@ -238,11 +240,18 @@ def check_method(config: DistilConfig, *, folder: Path | None = None) -> None:
     ...
     storage.errors.BadSetting: 'tinybert' compares token by token, and ...
     """
-    if method(config.method, folder=folder).tokens and config.language is None:
+    chosen = method(config.method, folder=folder)
+    if chosen.tokens and config.language is None:
         raise BadSetting(
             f"{config.method!r} compares token by token, and a sequential student sees items "
             "where the teacher sees text",
             next_step="--student micro, a student that reads text, or another --method",
+        )
+    if chosen.items and config.language is not None:
+        raise BadSetting(
+            f"{config.method!r} is about what the teacher says of items, and a student that reads "
+            "text learns token by token",
+            next_step="--student standard, a sequential student, or another --method",
         )
 
 

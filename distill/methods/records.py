@@ -100,3 +100,10 @@ class Method:
     """Whether its matches are weighed by a measured importance of layers."""
     tokens: bool = False
     """Whether it compares token by token: for students that read the teacher's text."""
+    items: bool = False
+    """Whether it is about what is said of items: for sequential students."""
+
+    @property
+    def learned_by(self) -> str:
+        """Which students can learn by it: 'any', 'text' or 'items'."""
+        return "text" if self.tokens else "items" if self.items else "any"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from distill.consulting import Consulted
 from distill.register import bounds
 from distill.studies.running import Ran, Studied, Trial
 from recommender.evaluation import Evaluation
@@ -112,7 +113,32 @@ def _tables(found: Studied, ran: Ran, metrics: Sequence[str]) -> str:
                 for one in differences_of(ran, study.against, study.metric)
             ),
         ]
+    if ran.said is not None:
+        lines += teacher_lines(ran.said)
     return "\n".join(lines)
+
+
+def teacher_lines(said: Consulted) -> list[str]:
+    """Return what the README says of the teacher that every arm of a data set had."""
+    gate, profile = said.gate, said.taught.profile
+    beside = ", ".join(f"{one.name} {one.table['mrr'].value:.3f}" for one in gate.others)
+    mrr = gate.teacher.table["mrr"]
+    lines = [
+        "",
+        f"Teacher at the gate: scoring by {said.chosen.scoring.way}, MRR {mrr.value:.3f} "
+        f"{bounds(mrr, '.3f')} on {mrr.n} validation requests "
+        f"({beside}, chance {gate.chance:.3f}), calibration error "
+        f"{gate.calibration_error:.3f}; {len(said.taught.asked.requests):,} training requests.",
+    ]
+    if profile is not None:
+        ratio = [float(str(profile.details[n])) for n in ("ratio", "ratio_low", "ratio_high")]
+        lines += [
+            "",
+            f"Layer Fisher of the teacher over {profile.requests} requests: the last quarter of "
+            f"its layers has {ratio[0]:.2f} [{ratio[1]:.2f}, {ratio[2]:.2f}] times the Fisher "
+            "information of the first.",
+        ]
+    return lines
 
 
 def called(metric: str) -> str:

@@ -23,6 +23,7 @@ from tui.cli import (
     importance,
     label,
     labels,
+    methods,
     models,
     recommend,
     runs,
@@ -48,6 +49,7 @@ app.add_typer(models.app, name="models")
 app.command("label")(label.label)
 app.add_typer(labels.app, name="labels")
 app.command("distill")(distill.distill)
+app.command("methods")(methods.methods)
 app.command("adapt")(adapt.adapt)
 app.command("importance")(importance.importance)
 app.command("study")(study.study)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from tui.cli import options
+from tui.cli.distil_flags import Flags, asked_for
 from tui.cli.measurements import show_measurements
 from tui.cli.progress import follow
 from tui.cli.pulling import pull_models
@@ -20,19 +22,89 @@ if TYPE_CHECKING:
     from recommender.config import Settings
 
 
+Method = Annotated[
+    str | None,
+    typer.Option(
+        "--method",
+        "-m",
+        metavar="NAME",
+        help="Way to distil: fisher-ld (the default), none, logits-only, uniform, pkd-skip …, a "
+        "criterion, or your own module:preset; `recsys methods` lists all.",
+    ),
+]
+StudentName = Annotated[
+    str | None,
+    typer.Option(
+        "--student",
+        "-s",
+        metavar="NAME",
+        help="Sequential: standard, small, deep, wide, gru4rec. One that reads text: micro, tiny, "
+        "compact, or a cut of the teacher: cut-50, cut-62.5, cut-75, cut-87.5.",
+    ),
+]
+ConfigFile = Annotated[
+    str | None,
+    typer.Option(
+        "--config",
+        metavar="FILE.yaml",
+        help="Settings from a file, or published ones by name (fisher-ld-as-published, pkd, "
+        "slmrec …); flags count more.",
+    ),
+]
+Layers = Annotated[int | None, typer.Option(min=1, help="Layers of the student.")]
+Hidden = Annotated[int | None, typer.Option(min=1, help="Width of the student.")]
+Heads = Annotated[int | None, typer.Option(min=1, help="Heads of attention of the student.")]
+Keep = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RULE",
+        help="What a cut keeps: first, last, uniform, top-bottom, random, a measured criterion, "
+        "or layers: 0,1,28,29.",
+    ),
+]
+Objective = Annotated[
+    Literal["ce", "gbce", "dros", "bce"] | None,
+    typer.Option(help="What a sequential student learns the log by."),
+]
+TensorBoard = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Write losses and validations there.")
+]
+
+
 def distill(
     category: options.CategoryName,
+    method: Method = None,
+    student: StudentName = None,
+    config: ConfigFile = None,
     minutes: Annotated[
-        float, typer.Option(min=0, help="Fit the training requests into this time; 0 is no limit.")
-    ] = 0,
+        float | None,
+        typer.Option(min=0, help="Fit the training requests into this time; 0 is no limit."),
+    ] = None,
     requests: Annotated[
-        int, typer.Option(min=0, help="Training requests; 0 is as many as the time allows.")
-    ] = 0,
+        int | None,
+        typer.Option(min=0, help="Training requests; 0 is as many as the time allows."),
+    ] = None,
+    layers: Layers = None,
+    hidden: Hidden = None,
+    heads: Heads = None,
+    keep: Keep = None,
+    objective: Objective = None,
+    tokens: Annotated[
+        int | None,
+        typer.Option(min=0, help="Tokens that a student of text reads; 0 leaves it as made."),
+    ] = None,
+    lora_rank: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="R", help="Train a student of text by LoRA; 0 is whole."),
+    ] = None,
     max_users: options.MaxUsers = 0,
     seed: options.Seed = None,
     final: Annotated[bool, typer.Option("--final", help="Then retrain on everything.")] = False,
     min_rating: options.MinRating = None,
-    split: options.SplitName = "temporal",
+    split: Annotated[
+        Literal["temporal", "leave-last-out"] | None,
+        typer.Option("--split", help="One moment for everybody, or everybody's last row."),
+    ] = None,
     ignore_gate: Annotated[
         bool, typer.Option("--ignore-gate", help="Learn from a teacher that is no use.")
     ] = False,
@@ -50,6 +122,7 @@ def distill(
     history_length: options.HistoryLength = None,
     num_ctx: options.NumCtx = None,
     pull: options.Pull = False,
+    tensorboard: TensorBoard = None,
     device: options.Device = None,
     db: options.Db = None,
     json: options.Json = False,
@@ -70,20 +143,36 @@ def distill(
         seed=seed,
         db=db,
     )
+    flags = Flags(
+        method=method,
+        student=student,
+        config=config,
+        shape=(layers, hidden, heads),
+        language={"keep": keep, "tokens": tokens, "lora_rank": lora_rank},
+        sequential={"objective": objective, "epochs": epochs},
+        teacher={"requests": requests, "ignore_gate": ignore_gate or None},
+        rest={
+            "minutes": minutes,
+            "split": split,
+            "min_rating": min_rating,
+            "max_users": max_users or None,
+            "final": final or None,
+        },
+    )
+    # Before the data is looked at: what is mistyped should not wait for anything.
+    base = configured(category, found.settings, minutes=0, requests=0, epochs=None)
+    asked = asked_for(base, found, flags)
     options.require_category(found.settings, category)
     specs = options.several(teacher, found.settings)
+    asked = asked.with_teacher(others=specs[1:]) if len(specs) > 1 else asked
     if pull:
         pull_models(found.settings, specs)
     # Imported here: torch takes longer to load than help, or a mistyped name, may take.
     from distill.pipeline import Distilled, distil
 
-    config = configured(category, found.settings, minutes=minutes, requests=requests, epochs=epochs)
-    config = config.with_teacher(ignore_gate=ignore_gate, others=specs[1:])
-    config = with_protocol(
-        config, split=split, min_rating=min_rating, max_users=max_users, final=final
-    )
     note(teacher_line(found))
-    done = follow(distil(config, settings=found.settings), Distilled)
+    steps = distil(asked, settings=found.settings, tensorboard=tensorboard)
+    done = follow(steps, Distilled)
     if json:
         show_json(asdict(done))
     else:
@@ -125,11 +214,13 @@ def with_protocol(
 
 def show_distilled(done: Distilled) -> None:
     """Print every ranker with its intervals, the layer weights, and what came of it."""
-    title = f"{options.labelled(done.category)}, test, full catalogue"
-    show_measurements(done.rows, scope="test/full", title=title)
+    among = "full catalogue" if done.scope == "test/full" else "the teacher's candidates"
+    title = f"{options.labelled(done.category)}, test, {among}"
+    show_measurements(done.rows, scope=done.scope, title=title)
     if done.layer_weights:
         shown = ", ".join(f"{weight:.3f}" for weight in done.layer_weights)
         say(f"layer weights, first block first: {shown}")
     for line in done.summary:
         say(line)
-    note(f"next: recsys recommend --category {done.category.name} --user …")
+    by = f" --by teacher:{done.teacher}" if done.teacher else ""
+    note(f"next: recsys recommend --category {done.category.name} --user …{by}")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from distill.training import Evaluated
+from distill.training import Evaluated, StepDone
+from recommender.events import Event
 from storage.errors import BadSetting
 
 
@@ -17,20 +19,30 @@ class Board:
     def __init__(self, writer: Any = None) -> None:
         """Take a writer of TensorBoard's."""
         self._writer = writer
+        self._step = 0
 
-    def stepped(self, step: int, parts: Mapping[str, float]) -> None:
-        """Write the loss of a step and its parts."""
+    def hear(self, event: Event) -> None:
+        """Write what an event of a training says: a step's loss and its parts, or a validation."""
         if self._writer is None:
             return
-        self._writer.add_scalar("loss/total", sum(parts.values()), step)
-        for name, part in parts.items():
-            self._writer.add_scalar(f"loss/{name}", part, step)
+        if isinstance(event, StepDone):
+            self._step = event.step
+            self._writer.add_scalar("loss/total", event.loss, event.step)
+            for name, part in event.parts.items():
+                self._writer.add_scalar(f"loss/{name}", part, event.step)
+        elif isinstance(event, Evaluated):
+            self._writer.add_scalar("validation/score", event.ndcg, self._step)
+            self._writer.add_scalar("validation/best", event.best, self._step)
 
-    def validated(self, step: int, evaluated: Evaluated) -> None:
-        """Write a validation."""
-        if self._writer is not None:
-            self._writer.add_scalar("validation/score", evaluated.ndcg, step)
-            self._writer.add_scalar("validation/best", evaluated.best, step)
+
+def folder_of(directory: Path | None, name: str) -> Path | None:
+    """Return the folder of one training below a directory; None stays None.
+
+    >>> folder_of(Path("logs"), "distilled (pkd-last)").name
+    'distilled-pkd-last'
+    """
+    slug = "-".join(re.findall(r"[\w.]+", name.lower()))
+    return None if directory is None else directory / slug
 
 
 @contextmanager
@@ -41,7 +53,7 @@ def open_board(directory: Path | None) -> Iterator[Board]:
         BadSetting: TensorBoard is not installed, or the directory cannot be written.
 
     >>> with open_board(None) as board:
-    ...     board.stepped(1, {"task": 0.5})
+    ...     board.hear(StepDone(1, 0.5, {"task": 0.5}))
     """
     if directory is None:
         yield Board()
