@@ -182,7 +182,7 @@ def _digest(taught: Distillation | None) -> str:
         digest.update(np.ascontiguousarray(history).tobytes() + b";")
     moving = taught.moving
     squares = None if moving is None else moving.squares
-    for array in (taught.candidates, taught.labels, taught.states, squares):
+    for array in (taught.candidates, taught.labels, taught.states, squares, *taught.ranked.arrays):
         if array is not None:
             digest.update(np.ascontiguousarray(array).tobytes())
     moved = () if moving is None else (moving.by, moving.eta, moving.ends)

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from distill.language.settings import LanguageConfig
+from distill.ranked.settings import RankedConfig
 from distill.training import TrainConfig
 from recommender.candidates import Mix
 from recommender.config import TeacherMode
@@ -100,6 +101,8 @@ class LossConfig:
     """Which lot deals the weights of `fisher-shuffled`."""
     permute_labels: bool = False
     """The control: what the teacher said is dealt out to the wrong requests."""
+    ranked: RankedConfig = field(default_factory=RankedConfig)
+    """Distillation of rankings and of item vectors (DLLM2Rec)."""
 
     def __post_init__(self) -> None:
         """Check ranges before anything expensive."""

@@ -9,13 +9,14 @@ the same order as one without.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal, get_args
 
 import numpy as np
 
 from distill.matches import Match, centred
+from distill.ranked.lesson import Ranked
 from recommender.sequential.shape import pad
 from recommender.splits import Split
 from storage.errors import BadData, BadSetting
@@ -155,6 +156,8 @@ class Distillation:
     """Whether the layer losses are scaled to what the divergence amounts to."""
     l2: float = 0.0
     """λ of the squared norm of all weights."""
+    ranked: Ranked = field(default_factory=Ranked)
+    """What is learned of rankings and of item vectors."""
 
     def __post_init__(self) -> None:
         """Check shapes, ranges and sums before an expensive run."""
@@ -181,6 +184,21 @@ class Distillation:
                 f"teacher states {self.states.shape!r} of outputs {self.state_layers!r} for "
                 f"{len(self.histories)} requests"
             )
+        self._require_differences()
+
+    def _require_differences(self) -> None:
+        """Refuse states that are the same at every request: centred, nothing is left of them."""
+        if self.states is None:
+            return
+        same = (self.states == self.states[:1]).all(axis=(0, 2))
+        alike = {layer for layer, is_so in zip(self.state_layers, same, strict=True) if is_so}
+        for match in self.matches:
+            if match.teacher_layers and alike.issuperset(match.teacher_layers):
+                raise BadSetting(
+                    f"the teacher's output {match.teacher!r} does not differ between requests, of "
+                    f"which {len(self.histories)} were answered: there is nothing to compare",
+                    next_step="more --requests, or --method logits-only",
+                )
 
     @property
     def settings(self) -> tuple[object, ...]:
@@ -188,6 +206,7 @@ class Distillation:
         return (
             *(self.task, self.output, self.layers, self.temperature, self.divergence),
             *(self.begins, self.fade, self.balance, self.l2, self.state_layers, self.matches),
+            *self.ranked.settings,
         )
 
     @property
@@ -214,6 +233,8 @@ class Batch:
 class RequestBatch:
     """Some of a teacher's requests."""
 
+    rows: IntArray
+    """(B,) which of them."""
     ids: IntArray
     """(B, L) item numbers + 1, 0 for padding."""
     candidates: IntArray
@@ -290,6 +311,7 @@ class RequestBatches:
         empty = int((ids == 0).all(0).cumprod().sum())  # columns that are padding in every row
         states = None if self._states is None else self._states[chosen]
         return RequestBatch(
+            rows=chosen,
             ids=ids[:, min(empty, ids.shape[1] - 1) :],
             candidates=self._candidates[chosen],
             labels=self._labels[chosen],

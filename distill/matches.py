@@ -24,6 +24,9 @@ Feature = Literal[
 ]
 Projection = Literal["linear", "none"]
 
+FEWEST_COMPARED = 2
+"""Requests from which on states can be compared: of one alone, `centred` leaves nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Match:

@@ -15,6 +15,7 @@ from distill.config import DistilConfig, check
 from distill.consulting import Consulted, consult
 from distill.ground import Ground, prepare
 from distill.methods import FIRST, check_method
+from distill.ranked.vectors import item_vectors
 from distill.register import Entry, register, report
 from distill.teaching import lesson_of, observed_events
 from distill.training import LayersWeighed
@@ -106,8 +107,14 @@ def run(
         return
     said = yield from consult(store, config, settings, encoder=encoder)
     said.close()
-    observed = observed_events(said.ground)
-    lesson = lesson_of(store, said.taught, config, observed=observed, folder=settings.folder)
+    lesson = lesson_of(
+        store,
+        said.taught,
+        config,
+        observed=observed_events(said.ground),
+        vectors=(yield from item_vectors(store, said.ground, config, settings)),
+        folder=settings.folder,
+    )
     if lesson is not None and lesson.layer_weights:
         yield LayersWeighed(0, lesson.layer_weights, config.method)
     trained = []

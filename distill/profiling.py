@@ -122,8 +122,7 @@ def profile_layers(
         BadData: the data has no fitting question.
     """
     check(config)
-    criteria = chosen(wanted.criteria, wanted.loss)
-    require_fitting(criteria, wanted.loss)
+    require_fitting(chosen(wanted.criteria, wanted.loss), wanted.loss)
     if wanted.loss == "letters" and config.teacher.candidates > len(ascii_uppercase):
         raise BadSetting(
             f"{config.teacher.candidates} candidates cannot be lettered from A to Z",
@@ -134,6 +133,20 @@ def profile_layers(
     ground = yield from prepare(store, config, encoder or embedded_encoder(settings.models))
     weights = yield from opened_weights(store, config, settings)
     yield Notice(describe(weights.describe()))
+    yield (yield from measure_layers(store, ground, config, wanted, weights, clock=clock))
+
+
+def measure_layers(
+    store: Store,
+    ground: Ground,
+    config: DistilConfig,
+    wanted: ImportanceConfig,
+    weights: EmbeddedBackend,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Generator[Event, None, LayersMeasured]:
+    """Measure the layers of a model that is open, on data that is prepared."""
+    criteria = chosen(wanted.criteria, wanted.loss)
     temperature = yield from _temperature(store, ground, config, wanted, weights)
     questions = known_questions(ground, config, wanted.requests)
     if len(questions) < wanted.requests:
@@ -163,7 +176,7 @@ def profile_layers(
         *_stored(store, ground, asked, found, wanted.count),
         *_stored(store, ground, twin, null, wanted.null_count),
     ]
-    yield LayersMeasured(
+    return LayersMeasured(
         category=ground.category,
         card=card,
         loss=wanted.loss,

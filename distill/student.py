@@ -32,6 +32,8 @@ from distill.data import (
 from distill.matching import LayerLessons, MovingScale
 from distill.memory import peak_bytes
 from distill.objectives import TaskLoss
+from distill.ranked.embedding import plain_weights, project
+from distill.ranked.ranking import step_loss
 from distill.schedule import Plan, layer_share
 from distill.training import Evaluated, TrainConfig, Trained
 from recommender.metrics import ndcg
@@ -63,9 +65,12 @@ class Student:
         self.config, self.data, self.distillation = config, data, distillation
         self.device = torch.device(device)
         self.noise = torch.Generator(self.device)
-        text = data.text if config.start == "text" else None
+        projected = None if distillation is None else distillation.ranked.items
+        text = data.text if config.start == "text" and projected is None else None
         self.network = make_network(data.items, config.network, seed=config.seed, text=text)
         self.network.to(self.device)
+        if projected is not None:
+            project(self.network, projected, std=config.network.text_std)
         self.lessons = _lessons(config, distillation).to(self.device)
         given = () if distillation is None else distillation.layer_weights
         self.scale = MovingScale(
@@ -75,7 +80,7 @@ class Student:
         )
         self.optimiser = _optimiser(self.network, self.lessons, config)
         self.history: list[Evaluated] = []
-        self.best = _copy(self.network)
+        self.best = plain_weights(self.network)
         length, seed = config.network.max_len, config.seed
         self.sequences = SequenceBatches(
             data, size=config.batch, max_len=length, seed=seed, repeats=config.repeats
@@ -136,7 +141,7 @@ class Student:
         if not validated or score > now.best:
             now.best, now.best_epoch = score, now.epochs
             now.best_step, now.best_seconds = now.step, self._seconds()
-            self.best = _copy(self.network)
+            self.best = plain_weights(self.network)
         loss = now.loss / self.plan.epoch_steps
         self.history.append(Evaluated(now.epochs, score, now.best, loss))
         now.loss = 0.0
@@ -253,12 +258,21 @@ class Student:
     def _teacher_losses(
         self, taught: Distillation, batch: RequestBatch, share: float, *, heard: bool
     ) -> dict[str, Tensor]:
-        """The divergence from the teacher's labels and the layer losses, times shares."""
+        """The losses of labels, of rankings and of layers, times shares."""
+        said = heard and (taught.output > 0 or taught.ranked.lists is not None)
+        if not said and (batch.states is None or not taught.matches):
+            return {}
         ids = torch.from_numpy(batch.ids).to(self.device)
         blocks, final = self.network(ids, self._chance("label dropout"))
         parts = {}
-        if heard and taught.output:
-            parts["output"] = taught.output * self._divergence(taught, batch, final[:, -1])
+        if said:
+            candidates = torch.from_numpy(batch.candidates).to(self.device)
+            offered = F.embedding(candidates, self.network.table)
+            scores = (offered * final[:, -1].unsqueeze(1)).sum(2)
+            if taught.output:
+                parts["output"] = taught.output * self._divergence(taught, batch, scores)
+            if taught.ranked.lists is not None:
+                parts["ranked"] = step_loss(taught.ranked.lists, batch.rows, scores)
         if batch.states is not None and taught.matches:
             teacher = torch.from_numpy(batch.states).to(self.device)
             ends = [block[:, -1] for block in blocks]
@@ -269,10 +283,8 @@ class Student:
             parts["layers"] = self._layers_share() * layers
         return parts
 
-    def _divergence(self, taught: Distillation, batch: RequestBatch, states: Tensor) -> Tensor:
-        candidates = torch.from_numpy(batch.candidates).to(self.device)
+    def _divergence(self, taught: Distillation, batch: RequestBatch, scores: Tensor) -> Tensor:
         labels = torch.from_numpy(batch.labels).to(self.device)
-        scores = (F.embedding(candidates, self.network.table) * states.unsqueeze(1)).sum(2)
         if taught.divergence == "bernoulli":
             return losses.bernoulli_kl(scores, labels, taught.temperature)
         return losses.soft_label_kl(scores, labels, taught.temperature)
@@ -296,15 +308,12 @@ class Student:
         parts += [data.valid_targets, *_flat(data.valid_histories)]
         if taught is not None:
             parts += [*taught.settings, taught.candidates, taught.labels, taught.states]
+            parts += taught.ranked.arrays
             parts += _flat(taught.histories)
             if taught.moving is not None:
                 parts += [taught.moving.by, taught.moving.eta, taught.moving.ends]
                 parts += [taught.moving.squares]
         return checkpoints.fingerprint(*parts)
-
-
-def _copy(network: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
 
 
 def _lessons(config: TrainConfig, taught: Distillation | None) -> LayerLessons:
@@ -327,7 +336,7 @@ def _optimiser(network: nn.Module, lessons: nn.Module, config: TrainConfig) -> t
     matrices: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     for name, weight in [*network.named_parameters(), *lessons.named_parameters()]:
-        shrinks = weight.ndim == 2 and name not in ("table", "positions")
+        shrinks = weight.ndim == 2 and not {"table", "positions"} & {*name.split(".")}
         (matrices if shrinks else others).append(weight)
     groups = [
         {"params": matrices, "weight_decay": config.weight_decay},

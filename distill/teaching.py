@@ -20,6 +20,7 @@ from distill.ground import Ground, sampler
 from distill.matches import Match
 from distill.measuring import measure_layers, measured_values
 from distill.methods import Setting, method
+from distill.ranked.lesson import ranked_of
 from recommender.asking.evidence import Listener
 from recommender.asking.labelling import label_with_states, states_of
 from recommender.asking.requests import Question, training_questions
@@ -229,6 +230,7 @@ def distillation(
     *,
     observed: int,
     importance: Sequence[float] | None = None,
+    vectors: FloatArray | None = None,
     folder: Path | None = None,
 ) -> Distillation:
     """Make training material of the answers; `permute_labels` deals them to wrong requests.
@@ -242,6 +244,7 @@ def distillation(
         observed: how many events people left to learn from: see `taught_share`.
         importance: of the teacher's layers by the criterion of the configuration; None is the
             profile that was measured on the way.
+        vectors: one an item, where items are projected from vectors.
         folder: of `recsys.toml`, for a method of the user's own.
     """
     requests = taught.asked.requests
@@ -271,6 +274,7 @@ def distillation(
         fade=loss.layer_fade,
         balance=loss.balance,
         l2=loss.l2,
+        ranked=ranked_of(loss.ranked, taught.asked, labels, dealt, vectors, counts=share),
     )
 
 
@@ -280,6 +284,7 @@ def lesson_of(
     config: DistilConfig,
     *,
     observed: int,
+    vectors: FloatArray | None = None,
     folder: Path | None = None,
 ) -> Distillation | None:
     """Return what a configuration's method makes of the answers; None where it hears nobody.
@@ -288,10 +293,16 @@ def lesson_of(
         BadSetting: the method weighs by what was not measured, or does not fit the student.
     """
     loss = config.loss
-    if loss.output == 0 and loss.layer == 0:
+    if loss.output == 0 and loss.layer == 0 and not loss.ranked.is_on:
         return None
-    importance = importance_of(store, taught, config)
-    return distillation(taught, config, observed=observed, importance=importance, folder=folder)
+    return distillation(
+        taught,
+        config,
+        observed=observed,
+        importance=importance_of(store, taught, config),
+        vectors=vectors,
+        folder=folder,
+    )
 
 
 def _matches(

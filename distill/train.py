@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from distill.data import Distillation, TrainData
 from distill.schedule import rate_share
@@ -31,8 +32,8 @@ def train(
 ) -> Iterator[Event]:
     """Train a student; the last event is `Trained`.
 
-    L = a_task · CE + a_out · T² KL(q ‖ p) + a_layer · (1/M) Σ_m ω_m D_m, the last two on
-    teacher's requests (algorithms.md §1.3); without a teacher, CE alone.
+    L = a_task · CE + a_out · T² KL(q ‖ p) + a_layer · (1/M) Σ_m ω_m D_m + λ L_d, the last three
+    on teacher's requests (algorithms.md §1.3, `distill.ranked`); without a teacher, CE alone.
 
     Args:
         config: how; everything random follows from its seed.
@@ -71,7 +72,8 @@ def train(
 
             for group in student.optimiser.param_groups:
                 group["lr"] = config.learning_rate * rate_share(now.step, plan.steps, config.warmup)
-            parts = student.losses()
+            with parametrize.cached():
+                parts = student.losses()  # a projected table is made once a step
             loss = torch.stack(list(parts.values())).sum()
             student.optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]

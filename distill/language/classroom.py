@@ -19,14 +19,16 @@ from distill.config import DistilConfig
 from distill.consulting import hire, let_go
 from distill.data import MovingWeights
 from distill.ground import Ground, sampler
+from distill.importance.criteria import CRITERIA
 from distill.language.learner import Taught
 from distill.language.lessons import lessons
-from distill.language.making import design, profile_of
+from distill.language.making import LISTWISE, design, profile_of
 from distill.language.settings import LanguageConfig
 from distill.language.training import Reading, TrainedLlama, train_llama
 from distill.matches import Match
 from distill.methods import Setting, method
 from distill.pipeline import ALONE
+from distill.profiling import ImportanceConfig, measure_layers
 from recommender.asking.requests import Question
 from recommender.backends.embedded import EmbeddedBackend
 from recommender.calibration import fit_temperature
@@ -66,15 +68,13 @@ def open_classroom(
         TeacherUnfit: it is no better than chance.
         BadSetting: it has no weights here, which a student that reads text needs.
     """
+    if config.teacher.weights == "none":  # a method that hears no layers: the student has some
+        config = config.with_teacher(weights="")
     ground, teachers = yield from hire(store, config, settings, encoder=encoder, with_weights=True)
     let_go(teachers)
     backend = teachers[0].weights
     if backend is None:
-        raise BadSetting(
-            f"{config.teacher.spec!r} has no weights here, and a student that reads text is "
-            "taught by weights",
-            next_step="--weights DIRECTORY, a GGUF file or a hub id, or --teacher embedded",
-        )
+        raise _without_weights(config)
     own = config.language or LanguageConfig()
     laid = lessons(
         ground.split,
@@ -101,6 +101,14 @@ def open_classroom(
     return Classroom(store, ground, backend, reading, tuple(asked), choosing, config.seed)
 
 
+def _without_weights(config: DistilConfig) -> BadSetting:
+    return BadSetting(
+        f"{config.teacher.spec!r} has no weights here, and a student that reads text is "
+        "taught by weights",
+        next_step="--weights DIRECTORY, a GGUF file or a hub id, or --teacher embedded",
+    )
+
+
 def train(
     room: Classroom,
     config: DistilConfig,
@@ -113,6 +121,7 @@ def train(
     own = config.language
     assert own is not None, "a configuration of a Llama student"
     card = room.backend.describe()
+    yield from measure_missing(room, config, settings)
     made = design(room.store, room.ground.category.id, card.key, card.layers, own, seed=config.seed)
     matches, moving = _matches(room, config, made.ends, settings)
     loss = config.loss
@@ -131,6 +140,26 @@ def train(
             tensorboard=tensorboard,
         )
     )
+
+
+def measure_missing(
+    room: Classroom, config: DistilConfig, settings: Settings
+) -> Generator[Event, None, None]:
+    """Measure the importance of layers by every criterion that a student of this needs."""
+    own = config.language or LanguageConfig()
+    chosen = method(config.method, folder=settings.folder)
+    wanted = [own.keep] if own.making == "cut" else [own.supervised_by]
+    if chosen.weighs and config.loss.layer:
+        wanted.append(config.loss.criterion)
+    known = {
+        one.criterion
+        for one in room.store.runs.profiles(room.ground.category.id)
+        if one.weights == room.backend.describe().key
+    }
+    missing = [one for one in wanted if one in CRITERIA and f"{one}-{LISTWISE}" not in known]
+    if missing:
+        asked = ImportanceConfig(tuple(missing), requests=max(1, config.teacher.fisher_requests))
+        yield from measure_layers(room.store, room.ground, config, asked, room.backend)
 
 
 def judged(

@@ -20,7 +20,7 @@ from recommender.asking.answering import Texts
 from recommender.backends import Prompt
 from recommender.backends.embedded import EmbeddedBackend
 from recommender.splits import Split
-from storage.errors import BadData
+from storage.errors import BadData, BadSetting
 from storage.records import IntArray
 
 _ORDER = 17
@@ -102,6 +102,9 @@ def lesson_of(
     """Lay out titles, oldest first, the last one being what came next.
 
     The same tokens as `backend.prefix_tokens` of a prompt and `title_tokens` of the next title.
+
+    Raises:
+        BadSetting: not one token of a title has room behind the heading.
     """
     heading, _ = backend.prefix_tokens(Prompt((), noun=noun), bullet=False)
     marked, _ = backend.prefix_tokens(Prompt((), noun=noun))
@@ -118,6 +121,12 @@ def lesson_of(
     for line in kept:
         ids += [*mark, *line]
         told += [False] * len(mark) + [True] * len(line)
+    if not any(told[:max_tokens]):
+        raise BadSetting(
+            f"a lesson of {max_tokens} tokens has no room for a title behind its heading of "
+            f"{len(heading)}",
+            next_step=f"language: {{max_tokens: {len(heading) + 100}}}",
+        )
     return Lesson(
         np.array(ids[:max_tokens], dtype=np.int64),
         np.array(told[:max_tokens], dtype=np.bool_),

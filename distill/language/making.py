@@ -78,7 +78,9 @@ def make(teacher: Any, made: Design, config: LanguageConfig, *, seed: int) -> An
     else:
         student = fresh(teacher, config.layers, config.hidden, config.heads, seed=seed)
     if config.gradient_checkpointing:
-        student.gradient_checkpointing_enable({"use_reentrant": False})
+        # The older name warns where there is the newer one.
+        newer = getattr(student, "activation_checkpointing_enable", None)
+        (newer or student.gradient_checkpointing_enable)({"use_reentrant": False})
     student.to(teacher.model.embed_tokens.weight.device)
     return student.train()
 

@@ -13,8 +13,9 @@ from types import MappingProxyType
 
 from distill.config import DistilConfig
 from distill.importance.criteria import CRITERIA
-from distill.matches import Match
+from distill.matches import FEWEST_COMPARED, Match
 from distill.methods import layerwise
+from distill.methods.rankwise import RANKED_METHODS
 from distill.methods.records import Change, Matches, Method, Setting
 from distill.methods.tokenwise import TOKEN_METHODS
 from recommender.own import construct, load_class
@@ -25,6 +26,7 @@ __all__ = [
     "CONTROLS",
     "FIRST",
     "METHODS",
+    "RANKED_METHODS",
     "SIZES",
     "TOKEN_METHODS",
     "Change",
@@ -204,7 +206,7 @@ def method(name: str, *, folder: Path | None = None) -> Method:
     >>> method("block-influence").change(DistilConfig("Books")).loss.criterion
     'block-influence'
     """
-    every = {**METHODS, **TOKEN_METHODS}
+    every = {**METHODS, **RANKED_METHODS, **TOKEN_METHODS}
     if name in every:
         return every[name]
     if name in CRITERIA:
@@ -247,11 +249,19 @@ def check_method(config: DistilConfig, *, folder: Path | None = None) -> None:
             "where the teacher sees text",
             next_step="--student micro, a student that reads text, or another --method",
         )
-    if chosen.items and config.language is not None:
+    about_items = chosen.items or config.loss.ranked.is_on
+    if about_items and config.language is not None:
         raise BadSetting(
             f"{config.method!r} is about what the teacher says of items, and a student that reads "
             "text learns token by token",
             next_step="--student standard, a sequential student, or another --method",
+        )
+    looks_inside = config.loss.layer > 0 and config.teacher.weights != "none"
+    if looks_inside and config.language is None and 0 < config.teacher.requests < FEWEST_COMPARED:
+        raise BadSetting(
+            f"{config.method!r} compares layers by how requests differ from their mean, and one "
+            "request does not differ from itself",
+            next_step=f"--requests {FEWEST_COMPARED} or more, or --method logits-only",
         )
 
 

@@ -67,6 +67,11 @@ def asked_for(base: DistilConfig, found: ResolvedSettings, flags: Flags) -> Dist
         if flags.config
         else overridden(base, over, folder=folder)
     )
+    if made.language is not None and found.settings.weights == "none":
+        raise BadSetting(
+            "a student that reads text is made and taught by weights, and --weights is 'none'",
+            next_step="--weights auto",
+        )
     check(made)
     check_method(made, folder=folder)
     return made

@@ -16,7 +16,7 @@ def methods(
 ) -> None:
     """List the ways to distil, and which students can learn by them."""
     # Imported here: `recsys --help` lists none.
-    from distill.methods import METHODS, TOKEN_METHODS
+    from distill.methods import METHODS, RANKED_METHODS, TOKEN_METHODS
     from distill.students import described
 
     rows: list[list[Cell]]
@@ -24,7 +24,7 @@ def methods(
         rows = [list(one) for one in described()]
         heads = columns("student", "reads", "size")
     else:
-        every = [*METHODS.values(), *TOKEN_METHODS.values()]
+        every = [*METHODS.values(), *RANKED_METHODS.values(), *TOKEN_METHODS.values()]
         rows = [[one.name, one.learned_by, one.about] for one in every]
         heads = columns("method", "student", "what is learned")
     if json:
