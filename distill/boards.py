@@ -16,10 +16,10 @@ from storage.errors import BadSetting
 class Board:
     """Writes to a directory; without one, nothing."""
 
-    def __init__(self, writer: Any = None) -> None:
-        """Take a writer of TensorBoard's."""
+    def __init__(self, writer: Any = None, begun: int = 0) -> None:
+        """Take a writer of TensorBoard's, and how many steps are done already."""
         self._writer = writer
-        self._step = 0
+        self._step = begun
 
     def hear(self, event: Event) -> None:
         """Write what an event of a training says: a step's loss and its parts, or a validation."""
@@ -46,8 +46,13 @@ def folder_of(directory: Path | None, name: str) -> Path | None:
 
 
 @contextmanager
-def open_board(directory: Path | None) -> Iterator[Board]:
+def open_board(directory: Path | None, *, begun: int = 0) -> Iterator[Board]:
     """Open a board on a directory, and close it again; without one, a board that is none.
+
+    Args:
+        directory: to write to.
+        begun: steps that are done already, of a training that goes on: the first that is said
+            may be the validation of the last of them.
 
     Raises:
         BadSetting: TensorBoard is not installed, or the directory cannot be written.
@@ -70,6 +75,6 @@ def open_board(directory: Path | None) -> Iterator[Board]:
     except OSError as error:
         raise BadSetting(f"{str(directory)!r} cannot be written: {error}") from error
     try:
-        yield Board(writer)
+        yield Board(writer, begun)
     finally:
         writer.close()

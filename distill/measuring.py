@@ -19,7 +19,7 @@ from recommender.asking.answering import Texts, soft_label
 from recommender.asking.labelling import SHARD, answered, keep_states
 from recommender.backends import Scores
 from recommender.backends.embedded import EmbeddedBackend
-from recommender.events import Event, Progress, StageDone, StageStarted
+from recommender.events import Event, Progress, StageDone, StageStarted, amount
 from storage.records import FloatArray, LabelRequest, LayerProfile
 from storage.store import Store
 
@@ -72,7 +72,8 @@ def measure_layers(
             yield Progress(STAGE, done, total, f"{(clock() - started) / done:.2f} s a request")
         _keep(store, shards[n], samples, inputs[n])
     if total:
-        yield StageDone(STAGE, clock() - started, f"{total} requests, forward and backward")
+        much = amount(total, "requests")
+        yield StageDone(STAGE, clock() - started, f"{much}, forward and backward")
     return _profile(store, backend, inputs, temperature, category_id, seed)
 
 

@@ -17,6 +17,7 @@ from distill.config import DistilConfig
 from distill.consulting import Consultant, Consulted, how_fused
 from distill.ground import Ground
 from recommender.evaluation import Evaluation
+from recommender.events import amount
 from recommender.scoring import Scoring
 from recommender.significance import Interval, paired_interval
 from storage.records import Run
@@ -176,8 +177,8 @@ def _teachers(config: DistilConfig, said: Consulted) -> Iterator[str]:
         return
     ratio = taught.profile.details
     yield (
-        f"layers: Fisher over {taught.profile.requests} requests, last quarter over first "
-        f"{float(str(ratio['ratio'])):.2f} "
+        f"layers: Fisher over {amount(taught.profile.requests, 'requests')}, "
+        f"last quarter over first {float(str(ratio['ratio'])):.2f} "
         f"[{float(str(ratio['ratio_low'])):.2f}, {float(str(ratio['ratio_high'])):.2f}]"
     )
 

@@ -55,3 +55,12 @@ class Notice(Event):
     """Something the user should know, in one sentence."""
 
     text: str
+
+
+def amount(count: int, unit: str) -> str:
+    """Return a count with its unit, which stages name in the plural.
+
+    >>> amount(1, "requests"), amount(1_200, "requests"), amount(1, "MB"), amount(3, "")
+    ('1 request', '1,200 requests', '1 MB', '3')
+    """
+    return f"{count:,} {unit.removesuffix('s') if count == 1 else unit}".rstrip()

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from distill.config import DistilConfig, check
-from distill.methods import method, size
+from distill.methods import FIRST, check_method, method, size, with_method
+from recommender.events import amount
 from recommender.models import known_models
 from storage.errors import BadSetting
 
@@ -40,13 +41,37 @@ class Wanted:
     weights: str = OWN
     size: str = "standard"
     start: str = "text"
-    method: str = "fisher"
+    method: str = FIRST
     minutes: str = ""
     requests: str = ""
     epochs: str = ""
     seed: str = ""
     ignore_gate: bool = False
     final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a method cannot do without."""
+
+    teacher: bool
+    weights: bool
+    """Of the teacher, to look into."""
+
+
+def needs_of(name: str) -> Needs:
+    """Return what a method needs.
+
+    Raises:
+        BadSetting: there is none of that name.
+
+    >>> needs_of("fisher-ld"), needs_of("logits-only")
+    (Needs(teacher=True, weights=True), Needs(teacher=True, weights=False))
+    >>> needs_of("none")
+    Needs(teacher=False, weights=False)
+    """
+    hears = method(name).hears
+    return Needs(hears, hears and with_method(DistilConfig(""), name).teacher.weights != NONE)
 
 
 def teachers_here(settings: Settings) -> list[Choice]:
@@ -81,14 +106,71 @@ def teachers_on_servers(settings: Settings) -> list[Choice]:
 
 
 def said_of_servers(held: Sequence[Choice]) -> str:
-    """Say in a line what was found on Ollama servers.
+    """Say in a line what is offered, and whether servers have added to it.
 
-    >>> said_of_servers([]), said_of_servers([Choice("a:1b", "")])
-    ('no Ollama server answered with a model', 'and 1 of an Ollama server')
+    >>> said_of_servers([Choice("a:1b", "")])
+    'those of this machine, and 1 model of Ollama servers'
+    >>> said_of_servers([])
+    'those of this machine; an Ollama server would add its models'
     """
-    return (
-        f"and {len(held)} of an Ollama server" if held else "no Ollama server answered with a model"
-    )
+    if not held:
+        return "those of this machine; an Ollama server would add its models"
+    return f"those of this machine, and {amount(len(held), 'models')} of Ollama servers"
+
+
+def compared(columns: Sequence[str], current: str, settings: Settings) -> str | None:
+    """Return the teacher a comparison is about: of the current column, else of the last one.
+
+    None where no column is a teacher's.
+
+    Args:
+        columns: names of rankers, from left to right.
+        current: the one the keys go to.
+        settings: whose teacher is called 'teacher' there.
+
+    >>> from pathlib import Path
+    >>> from recommender.config import Settings
+    >>> here = Settings(data_dir=Path("nowhere"), teacher="a:1b")
+    >>> compared(["student", "teacher", "popularity"], "student", here)
+    'a:1b'
+    >>> compared(["teacher:embedded", "teacher:qwen3:8b", "teacher"], "teacher:qwen3:8b", here)
+    'qwen3:8b'
+    >>> compared(["student"], "student", here)
+    """
+    teachers = [by for by in columns if by.partition(":")[0] == "teacher"]
+    if not teachers:
+        return None
+    chosen = current if current in teachers else teachers[-1]
+    return chosen.partition(":")[2] or settings.teacher
+
+
+def require_answer(spec: str, settings: Settings) -> None:
+    """See that the server of a teacher answers, where it is a server's; may take seconds.
+
+    Raises:
+        ServerDown: it does not.
+        UnknownName: nothing is called so.
+
+    >>> from pathlib import Path
+    >>> from recommender.config import Settings
+    >>> here = Settings(data_dir=Path("nowhere"), hosts=("127.0.0.1:9",))
+    >>> require_answer("embedded", here)
+    >>> require_answer("qwen3:8b", here)
+    Traceback (most recent call last):
+    ...
+    recommender.backends.errors.ServerDown: nothing was started: no Ollama server answers at ...
+    """
+    # Deferred: called in a thread, and it takes longer to load than a frame may.
+    from recommender.backends.errors import ServerDown
+    from recommender.backends.opening import require_servers
+
+    try:
+        require_servers([spec], settings)
+    except ServerDown as error:
+        raise ServerDown(
+            f"nothing was started: {error.what}, and {spec!r} is asked there",
+            next_step="ollama serve, or another teacher: embedded needs no server",
+        ) from error
 
 
 def weights_here(settings: Settings) -> list[Choice]:
@@ -154,21 +236,26 @@ def configured(wanted: Wanted, settings: Settings) -> DistilConfig:
         spec=wanted.teacher, weights=wanted.weights, ignore_gate=wanted.ignore_gate
     ).with_student(network=size(wanted.size), start=_start(wanted.start))
     config = replace(config, seed=whole("seed", wanted.seed, settings.seed), final=wanted.final)
-    config = method(wanted.method).change(config)
+    config = with_method(config, wanted.method, folder=settings.folder)
     check(config)
+    check_method(config, folder=settings.folder)
     return config
 
 
-def title_of(config: DistilConfig, method_name: str) -> str:
+def title_of(config: DistilConfig) -> str:
     """Return how lists name a distillation.
 
-    >>> title_of(DistilConfig("Books"), "fisher")
-    'Books: embedded, fisher, 500 requests'
+    >>> title_of(DistilConfig("Books").with_teacher(requests=2))
+    'Books: embedded, fisher-ld, 2 requests'
+    >>> title_of(DistilConfig("Books", method="none"))
+    'Books: no teacher, 30 epochs'
     """
+    if not method(config.method).hears:
+        return f"{config.category}: no teacher, {amount(config.student.epochs, 'epochs')}"
     spec = config.teacher.spec.rstrip("/").rsplit("/", 1)[-1]
     requests = config.teacher.requests or (0 if config.minutes else 500)
-    much = f"{requests} requests" if requests else f"{config.minutes:g} min"
-    return f"{config.category}: {spec}, {method_name}, {much}"
+    much = amount(requests, "requests") if requests else f"{config.minutes:g} min"
+    return f"{config.category}: {spec}, {config.method}, {much}"
 
 
 def number(name: str, text: str, default: float) -> float:

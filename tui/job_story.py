@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from distill.jobs.codec import JobResult
+from distill.jobs.codec import JobResult, Resumed
 from distill.training import Evaluated, LayersWeighed, StepDone
 from recommender.events import Event, Notice, Progress, StageDone, StageSkipped, StageStarted
 from tui.text import duration
@@ -23,11 +23,13 @@ SAMPLES = 40
 """Looks at the progress of a stage from which its rate is taken."""
 SOONEST = 1.0
 """Seconds of progress below which nothing is said of the time left."""
+GOES_ON = "the job goes on"
+"""In the log, where another process took it up."""
 TRAINING = "train "
 
 Point = tuple[float, float]
 Curves = dict[str, list[Point]]
-StageState = Literal["running", "done", "skipped"]
+StageState = Literal["running", "stopped", "done", "skipped"]
 
 
 @dataclass(slots=True)
@@ -42,6 +44,13 @@ class Stage:
     unit: str = ""
     note: str = ""
     """A short figure while it runs, then what came of it, or why it was skipped."""
+    before: int = 0
+    """Of `done`, what an earlier sitting did and this one does not count."""
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether it was begun, and nobody said that it ended."""
+        return self.state in ("running", "stopped")
 
     @property
     def share(self) -> float | None:
@@ -51,6 +60,33 @@ class Stage:
         (0.25, None)
         """
         return min(1.0, self.done / self.total) if self.total > 0 else None
+
+    def begin(self, total: int, unit: str) -> None:
+        """Begin it, or go on with it where an earlier sitting left it.
+
+        Some stages count what is left, others all there is: whichever it is, as much is done as
+        was before, until the stage itself says how far it is.
+
+        >>> labels = Stage("labels", "stopped", done=5, total=8)
+        >>> labels.begin(3, "requests")
+        >>> labels.heard(1, 3, "")
+        >>> labels.done, labels.total
+        (6, 8)
+        """
+        if self.unfinished and total <= self.total:
+            self.before = self.total - total if total else 0
+            self.done = max(self.done, self.before)
+        else:
+            self.before = self.done = 0
+            self.total = total
+        self.state, self.unit, self.note = "running", unit, ""
+
+    def heard(self, done: int, total: int, note: str) -> None:
+        """Take note how far it is, as it counts itself."""
+        self.state, self.note = "running", note
+        if total or done:  # else it only says what it is about to do
+            self.done = self.before + done
+        self.total = self.before + total if total else self.total
 
 
 @dataclass(slots=True)
@@ -77,6 +113,8 @@ class Story:
     """Lines ever said: who writes them down knows by it which are new."""
     summary: tuple[str, ...] = ()
     _looks: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=SAMPLES))
+    _earlier: frozenset[str] = frozenset()
+    """Lines of earlier sittings: who a teacher is, and whose the data are, is said in each."""
 
     @property
     def current(self) -> Stage | None:
@@ -91,13 +129,16 @@ class Story:
     def tick(self, now: float) -> None:
         """Look how far the stage is; to be called once all was heard that was said until now."""
         stage = self.current
-        if stage is None:
+        if stage is None or (self._looks and stage.done < self._looks[-1][1]):
             self._looks.clear()
-        elif not self._looks or stage.done > self._looks[-1][1]:
+        if stage is not None and (not self._looks or stage.done > self._looks[-1][1]):
             self._looks.append((now, stage.done))
 
     def seconds_left(self, now: float) -> float | None:
-        """Return how long the stage takes yet at its rate of late; None where that is not known."""
+        """Return how long the stage takes yet at its rate of late; None where that is not known.
+
+        It is not known either once that time has passed: the rate was another than of late.
+        """
         stage = self.current
         if stage is None or not stage.total or len(self._looks) < 2:
             return None
@@ -105,7 +146,8 @@ class Story:
         if last - began < SOONEST or done <= first:
             return None
         seconds = (stage.total - done) * (last - began) / (done - first)
-        return max(0.0, seconds - (now - last))
+        left = seconds - (now - last)
+        return left if left > 0 else None
 
     def _hear(self, event: Event) -> None:
         match event:
@@ -118,9 +160,14 @@ class Story:
             case LayersWeighed():
                 self.weighed = event
             case Notice():
-                self._say(event.text)
+                self._say_once(event.text)
+            case Resumed():
+                self._resume()
             case JobResult():
                 self.summary = event.summary
+                for stage in self.stages:
+                    # What ended between two sittings is not begun again, and so has no end.
+                    stage.state = "done" if stage.unfinished else stage.state
             case _:
                 pass  # said of a training without validation, or of a kind not known yet
 
@@ -128,12 +175,13 @@ class Story:
         stage = self._named(event.stage)
         match event:
             case StageStarted():
-                stage.state, stage.done, stage.note = "running", 0, ""
-                stage.total, stage.unit = event.total, event.unit
+                stage.begin(event.total, event.unit)
                 self._looks.clear()
+                # In the order they were worked at: what goes on now is the last one.
+                self.stages.remove(stage)
+                self.stages.append(stage)
             case Progress():
-                stage.state, stage.done, stage.note = "running", event.done, event.note
-                stage.total = event.total or stage.total
+                stage.heard(event.done, event.total, event.note)
             case StageDone():
                 stage.state, stage.note = "done", event.summary
                 said = (
@@ -141,11 +189,22 @@ class Story:
                 )
                 self._say(f"{said} ({duration(event.seconds)})")
             case StageSkipped():
-                stage.state, stage.note = "skipped", event.reason
-                self._say(f"{event.stage}: skipped, {event.reason}")
+                if stage.state != "done":  # by an earlier sitting: why it was done says more
+                    stage.state, stage.note = "skipped", event.reason
+                self._say_once(f"{event.stage}: skipped, {event.reason}")
+
+    def _resume(self) -> None:
+        """Take note that what comes is of another process."""
+        self._earlier |= frozenset(self.log)
+        self._looks.clear()
+        for stage in self.stages:
+            if stage.state == "running":
+                whole = 0 < stage.total <= stage.done
+                stage.state = "done" if whole else "stopped"
+        self._say(GOES_ON)
 
     def _named(self, name: str) -> Stage:
-        """Return a stage by name; of a second sitting it is where it was in the first."""
+        """Return a stage by name, the one of an earlier sitting too."""
         found = next((one for one in self.stages if one.name == name), None)
         if found is None:
             found = Stage(name)
@@ -155,6 +214,11 @@ class Story:
     def _student(self) -> str:
         stage = self.current
         return "" if stage is None else student_of(stage.name)
+
+    def _say_once(self, line: str) -> None:
+        """Say what every sitting begins with, if no earlier one said it."""
+        if line not in self._earlier:
+            self._say(line)
 
     def _say(self, line: str) -> None:
         self.log.append(line)

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -33,6 +34,7 @@ from distill.adapting.questions import (
 )
 from distill.adapting.rates import measure_rates
 from distill.adapting.registering import register_run
+from distill.boards import open_board
 from distill.ground import Ground, prepare, sampler
 from recommender.asking.requests import Draw, Question
 from recommender.backends import ModelCard
@@ -49,6 +51,7 @@ def adapt(
     *,
     settings: Settings | None = None,
     encoder: TextEncoder | None = None,
+    tensorboard: Path | None = None,
     **changes: object,
 ) -> Iterator[Event]:
     """Adapt a teacher to a category; the last event is `Adapted`.
@@ -57,6 +60,7 @@ def adapt(
         category: a category's name, or the whole configuration.
         settings: where the Store is, which models; None resolves environment and files.
         encoder: what makes vectors of titles; None is the embedded one.
+        tensorboard: directory to write losses and validations to.
         changes: fields of `AdaptConfig`, e.g. minutes=5, seed=1.
 
     Raises:
@@ -74,7 +78,7 @@ def adapt(
     check(config)
     settings = settings or resolve().settings
     with Store.open(settings.db, settings.artifacts) as store:
-        yield from run(store, config, settings, encoder=encoder)
+        yield from run(store, config, settings, encoder=encoder, tensorboard=tensorboard)
 
 
 def run(
@@ -83,12 +87,15 @@ def run(
     settings: Settings,
     *,
     encoder: TextEncoder | None = None,
+    tensorboard: Path | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Generator[Event, None, None]:
-    """Go down the road with an open Store; `encoder` makes vectors of titles, as in `adapt`."""
+    """Go down the road with an open Store; the rest is as in `adapt`."""
     if settings.threads:
         torch.set_num_threads(settings.threads)
     store.catalogue.category(config.category)  # a mistyped name costs no loading
+    with open_board(tensorboard):
+        pass  # nor does a directory that cannot be written
     backend = yield from open_weights(store, config, settings)
     card = backend.describe()
     ground = yield from prepare(
@@ -96,7 +103,7 @@ def run(
     )
     asked = _questions(ground, config)
     start = yield from _before(store, backend, ground, config, asked.choosing)
-    learned = yield from _learned(store, backend, ground, config, asked)
+    learned = yield from _learned(store, backend, ground, config, asked, tensorboard)
     del backend  # its layers hold the adapters now
 
     merged: Artifact | None = None
@@ -168,7 +175,12 @@ def _before(
 
 
 def _learned(
-    store: Store, backend: EmbeddedBackend, ground: Ground, config: AdaptConfig, asked: _Asked
+    store: Store,
+    backend: EmbeddedBackend,
+    ground: Ground,
+    config: AdaptConfig,
+    asked: _Asked,
+    tensorboard: Path | None,
 ) -> Generator[Event, None, Learned]:
     """Learn, as long as the minutes allow, or find what was learned."""
     card = backend.describe()
@@ -182,7 +194,9 @@ def _learned(
         len(asked.training),
         lambda: measure_rates(lesson),
     )
-    return (yield from learn(store.artifacts, lesson, adapted, plan, inputs))
+    return (
+        yield from learn(store.artifacts, lesson, adapted, plan, inputs, tensorboard=tensorboard)
+    )
 
 
 def _judged(

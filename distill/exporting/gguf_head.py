@@ -28,8 +28,17 @@ MOST_DEEP = 4
 
 STRING, ARRAY = 8, 9
 SCALARS: Mapping[int, str] = {
-    **{0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i"},
-    **{6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"},
+    0: "<B",
+    1: "<b",
+    2: "<H",
+    3: "<h",
+    4: "<I",
+    5: "<i",
+    6: "<f",
+    7: "<?",
+    10: "<Q",
+    11: "<q",
+    12: "<d",
 }
 """Number of a type in the file -> how `struct` writes it."""
 UINT32, INT32 = 4, 5

@@ -25,7 +25,12 @@ from distill.exporting.gguf_head import (
     read_head,
 )
 from distill.exporting.writing import refuse_taken, whole_file
+from recommender.backends.errors import ServerDown
+from recommender.backends.opening import kind_of
+from recommender.backends.weights import find_weights
+from recommender.config import Settings
 from recommender.events import Event, Progress, StageDone, StageStarted
+from recommender.models import resolve_model
 from storage.errors import BadData, BadSetting
 
 UNNUMBERED = ("llama", "qwen2", "qwen3")
@@ -54,6 +59,54 @@ class Truncated(Event):
     parameters: int
     source_parameters: int
     seconds: float
+
+
+def source_of(name: str, settings: Settings) -> Path:
+    """Return the GGUF file of a path, a registered name or a model of this machine's server.
+
+    Raises:
+        UnknownName: there is no such thing.
+        BadData: it is none.
+        BadSetting: the server that has it is another machine, or keeps its file to itself.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    kind, model = kind_of(name, settings)
+    if kind == "server":
+        return _held(model, settings)
+    if kind != "process":
+        raise BadData(f"{name!r} is no language model")
+    place = find_weights(resolve_model(settings.models, model))
+    if place.kind != "gguf":
+        raise BadData(
+            f"{name!r} is a Hugging Face directory: layers are taken out of GGUF files here",
+            next_step=f"recsys export {name} --to gguf FILE.gguf",
+        )
+    return place.path
+
+
+def _held(model: str, settings: Settings) -> Path:
+    # Deferred: the HTTP client takes longer to import than most files need it.
+    from recommender.backends.ollama.client import OllamaClient
+    from recommender.backends.ollama.models import ServerModels
+    from recommender.backends.ollama.own_weights import OWN_FILE, find_own_weights
+
+    with OllamaClient(settings.hosts[0] if settings.hosts else "") as client:
+        try:
+            client.version()
+        except ServerDown as error:
+            raise ServerDown(
+                f"{error.what}, and nothing here is called {model!r}", next_step="a file's path"
+            ) from error
+        with ServerModels(client) as models:
+            found = find_own_weights(models.show(model), client.address)
+    if found.how != OWN_FILE:
+        raise BadSetting(
+            f"the file of {model!r} is out of reach: {found.reason}",
+            next_step="a GGUF file by its path",
+        )
+    return Path(found.spec)
 
 
 def open_head(path: Path) -> Head:
@@ -111,15 +164,18 @@ def truncate(
     before = head_bytes(head.version, fields, tensors, head.alignment)
     size = len(before) + sum(padded(one.size, head.alignment) for one in tensors)
     yield StageStarted(STAGE, size // 2**20, "MB")
-    with whole_file(target, force=force, size=size) as part, head.path.open("rb") as source:
-        with part.open("wb") as stream:
-            stream.write(before)
-            done = len(before)
-            for one in tensors:
-                _copy(source, one, stream)
-                stream.write(bytes(padded(one.size, head.alignment) - one.size))
-                done += padded(one.size, head.alignment)
-                yield Progress(STAGE, done // 2**20, size // 2**20, one.name)
+    with (
+        whole_file(target, force=force, size=size) as part,
+        head.path.open("rb") as source,
+        part.open("wb") as stream,
+    ):
+        stream.write(before)
+        done = len(before)
+        for one in tensors:
+            _copy(source, one, stream)
+            stream.write(bytes(padded(one.size, head.alignment) - one.size))
+            done += padded(one.size, head.alignment)
+            yield Progress(STAGE, done // 2**20, size // 2**20, one.name)
     seconds = clock() - started
     yield StageDone(STAGE, seconds, f"{size / 1e6:.0f} MB")
     yield Truncated(

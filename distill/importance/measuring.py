@@ -31,7 +31,7 @@ from distill.importance.measures import MEASURES, Arrays, Measure, buckets, meas
 from distill.importance.requests import Loss, PackedRequest
 from recommender.backends.packed import PACK_TOKENS
 from recommender.backends.passes import LayerStates, pack_hidden
-from recommender.events import Event, Progress, StageDone, StageStarted
+from recommender.events import Event, Progress, StageDone, StageStarted, amount
 from storage.records import FloatArray, LayerValues
 from storage.store import Store
 
@@ -89,7 +89,7 @@ def measure_steps(
                 store.layers.add(values)
             rate = (clock() - started) / begun
             yield Progress(stage, begun, len(missing), f"{rate:.2f} s a request")
-        yield StageDone(stage, clock() - started, f"{len(missing)} requests")
+        yield StageDone(stage, clock() - started, amount(len(missing), "requests"))
     found = _kept(store, keys)
     assert all(one is not None for one in found), "a request was measured and is not kept"
     return [dict(one.arrays) for one in found if one is not None]
@@ -226,7 +226,7 @@ def _greedy(
             order.append(step.removed)
             note = f"layer {step.removed} went, loss {step.loss:.3f}"
             yield Progress(stage, done, layers - 1 - len(kept), note)
-        yield StageDone(stage, clock() - started, f"{len(asked.requests)} requests")
+        yield StageDone(stage, clock() - started, amount(len(asked.requests), "requests"))
     losses = [float(one.arrays["loss"]) for one in _kept(store, keys) if one is not None]
     return [
         {
@@ -259,7 +259,7 @@ def _probe(
         arrays = {"losses": probe.losses, "chance": probe.chance, "ridges": probe.ridges}
         kept = LayerValues(key, "all", PROBE, arrays, clock() - started)
         store.layers.add(kept)
-        yield StageDone(stage, clock() - started, f"{len(asked.requests)} requests")
+        yield StageDone(stage, clock() - started, amount(len(asked.requests), "requests"))
     return _information(kept.arrays["losses"], kept.arrays["chance"])
 
 

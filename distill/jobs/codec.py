@@ -28,6 +28,11 @@ class JobResult(Event):
     """The run that was made, of a distillation."""
 
 
+@dataclass(frozen=True, slots=True)
+class Resumed(Event):
+    """A process goes on with a job that another one began: what comes before is of earlier ones."""
+
+
 KNOWN: dict[str, type[Event]] = {
     one.__name__: one
     for one in (
@@ -40,6 +45,7 @@ KNOWN: dict[str, type[Event]] = {
         Evaluated,
         LayersWeighed,
         JobResult,
+        Resumed,
     )
 }
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from distill.jobs.codec import JobResult, to_line
+from distill.jobs.codec import JobResult, Resumed, to_line
 from distill.jobs.folder import END, EVENTS, LOCK, LOG, PID, SPEC, STARTING, STOP, put
 from distill.jobs.lock import claimed
 from distill.jobs.work import work_of
@@ -97,6 +97,8 @@ def _worked(folder: Path, stop: _Stop) -> Mapping[str, object]:
         closing(Written(file)) as written,
         closing(work_of(asked, Settings.received(asked))) as work,
     ):
+        if written.goes_on:
+            written.write(Resumed())
         result = JobResult(())
         for event in work:
             written.write(event)
@@ -117,6 +119,8 @@ class Written:
         self._last: dict[type[Event], float] = {}
         self._stage = ""
         self._close_line()
+        self.goes_on = file.tell() > 0
+        """Whether somebody wrote into the file before."""
 
     def write(self, event: Event) -> None:
         """Put an event down.

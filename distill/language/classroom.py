@@ -60,9 +60,21 @@ class Classroom:
 
 
 def open_classroom(
-    store: Store, config: DistilConfig, settings: Settings, encoder: TextEncoder | None = None
+    store: Store,
+    config: DistilConfig,
+    settings: Settings,
+    encoder: TextEncoder | None = None,
+    *,
+    tokens: int = 0,
 ) -> Generator[Event, None, Classroom]:
     """Prepare the data, open a teacher with weights that is fit to teach, lay out what is read.
+
+    Args:
+        store: where data and what was said are kept.
+        config: whose teacher, candidates and lessons every student of the room has.
+        settings: of this machine.
+        encoder: what makes vectors of titles; None is the embedded one.
+        tokens: that the most diligent student reads; the configuration's, where it is fewer.
 
     Raises:
         TeacherUnfit: it is no better than chance.
@@ -81,7 +93,7 @@ def open_classroom(
         ground.texts,
         backend,
         max_tokens=own.max_tokens,
-        most_tokens=max(own.tokens, 1),
+        most_tokens=max(own.tokens, tokens, 1),
         seed=config.seed,
     )
     held = lessons(

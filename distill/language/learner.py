@@ -76,12 +76,18 @@ class LlamaLearner:
             seed: of projections and of layers left out.
             layerdrop: chance of a layer to be left out of a step.
             batch: lessons of validation that are read at once.
+
+        Raises:
+            BadSetting: a match of a layer that is not there or may be left out, or nothing
+                is learned before the task begins.
         """
         self.student, self.training, self.validation = student, training, validation
         self.taught, self.name, self.seed, self.layerdrop = taught, name, seed, layerdrop
         self.batch = batch
         layers = len(student.model.layers)
         matches = () if taught is None else taught.matches
+        if taught is not None:
+            _refuse(taught, layerdrop)
         self.lessons = TokenLessons(
             matches,
             layers=layers,
@@ -217,6 +223,20 @@ class LlamaLearner:
             yield
         finally:
             self.student.model.layers = whole
+
+
+def _refuse(taught: Taught, layerdrop: float) -> None:
+    if layerdrop and taught.matches:
+        raise BadSetting(
+            "a layer that is left out of a step cannot be compared in it",
+            next_step="language: {layerdrop: 0}",
+        )
+    if taught.loss.begins and not (taught.loss.layer and taught.matches):
+        raise BadSetting(
+            f"up to {taught.loss.begins:.0%} of the steps nothing but layers is learned, and none "
+            "are compared",
+            next_step="loss: {begins: 0}",
+        )
 
 
 def _last(model: Any, batch: LessonBatch) -> Tensor:

@@ -167,7 +167,7 @@ def fit(
     if run.resume():
         yield Notice(f"going on from step {run.now.step} of {config.steps}")
     yield StageStarted(stage, config.steps, "steps")
-    with open_board(tensorboard) as board:
+    with open_board(tensorboard, begun=run.now.step) as board:
         try:
             while True:
                 if run.owes_validation():
@@ -241,10 +241,7 @@ class _Run:
         total = sum(parts.values())
         now.loss += total
         if not math.isfinite(total):
-            raise BadSetting(
-                f"the training diverged at step {now.step}: its loss is {total}; "
-                f"try a learning rate below {config.learning_rate}"
-            )
+            raise self._diverged(f"its loss is {total}")
         return StepDone(now.step, total, parts)
 
     def owes_validation(self) -> bool:
@@ -260,6 +257,8 @@ class _Run:
         with torch.no_grad(), self._computing():
             score = self.task.validate()
         self.task.module.train()
+        if not math.isfinite(score):  # the last step was too large: no loss has seen it yet
+            raise self._diverged(f"its validation is {score}")
         before = self.history[-1][0] if self.history else 0
         loss, now.loss = now.loss / max(1, now.step - before), 0.0
         now.epochs += 1
@@ -313,6 +312,12 @@ class _Run:
             seconds=now.seconds,
             seconds_to_best=now.best_seconds,
             peak_bytes=peak_bytes(),
+        )
+
+    def _diverged(self, how: str) -> BadSetting:
+        return BadSetting(
+            f"the training diverged at step {self.now.step}: {how}; "
+            f"try a learning rate below {self.config.learning_rate}"
         )
 
     def _place(self) -> Place:

@@ -20,7 +20,9 @@ def on_language(
 ) -> Generator[Event, None, Ran]:
     """Train every arm of a study with every seed; the teacher is beside them."""
     base = study.config(category, study.seeds[0])
-    room = yield from open_classroom(store, base, settings, encoder)
+    arms = [study.config(category, arm=arm).language for arm in study.arms]
+    tokens = max(one.tokens for one in arms if one is not None)
+    room = yield from open_classroom(store, base, settings, encoder, tokens=tokens)
     trials: dict[str, list[Trial]] = {}
     every = [(seed, arm) for seed in study.seeds for arm in study.arms]
     for number, (seed, arm) in enumerate(every, start=1):

@@ -85,7 +85,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
                 layerwise.by_importance,
                 weighs=True,
             ),
-            Method("none", "no teacher: what the student is by itself", _undistilled),
+            Method("none", "no teacher: what the student is by itself", _undistilled, hears=False),
             Method("logits-only", "labels alone: no layers are matched", _labels_alone),
             Method(
                 "uniform", "labels, and layers that all count the same", _loss(), layerwise.uniform

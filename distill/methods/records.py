@@ -103,6 +103,9 @@ class Method:
     items: bool = False
     """Whether it is about what is said of items: for sequential students."""
 
+    hears: bool = True
+    """Whether a teacher is listened to at all."""
+
     @property
     def learned_by(self) -> str:
         """Which students can learn by it: 'any', 'text' or 'items'."""

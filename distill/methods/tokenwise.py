@@ -100,6 +100,7 @@ TOKEN_METHODS: Mapping[str, Method] = MappingProxyType(
                 _no_teacher,
                 _nothing,
                 tokens=True,
+                hears=False,
             ),
         )
     }

@@ -25,6 +25,7 @@ from storage.errors import BadSetting
 from storage.records import FloatArray, IntArray
 
 if TYPE_CHECKING:
+    from distill.asking import Asked
     from recommender.scoring import Evidence
 
 Mask = npt.NDArray[np.bool_]
@@ -87,6 +88,61 @@ class ProjectedItems:
     def arrays(self) -> tuple[np.ndarray, ...]:
         """The arrays that decide it."""
         return (self.vectors,)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Ranked:
+    """What is learned of rankings and of item vectors; nothing, where nobody asks.
+
+    >>> Ranked().settings, Ranked().arrays
+    ((), ())
+    """
+
+    lists: RankedLesson | None = None
+    items: ProjectedItems | None = None
+
+    @property
+    def settings(self) -> tuple[object, ...]:
+        """Everything that decides what is learned of it, but the arrays."""
+        return tuple(setting for part in self._parts for setting in part.settings)
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """The arrays that decide it."""
+        return tuple(array for part in self._parts for array in part.arrays)
+
+    @property
+    def _parts(self) -> tuple[RankedLesson | ProjectedItems, ...]:
+        return tuple(part for part in (self.lists, self.items) if part is not None)
+
+
+def ranked_of(
+    config: RankedConfig,
+    asked: Asked,
+    labels: npt.NDArray[np.float64],
+    dealt: IntArray,
+    vectors: FloatArray | None,
+    *,
+    counts: float,
+) -> Ranked:
+    """Return what a configuration makes of a teacher's answers, and of item vectors.
+
+    Args:
+        config: how.
+        asked: the answers: whose targets and, of a teacher that names titles, whose distances.
+        labels: (R, C) the teacher's distributions, in the order of the answers.
+        dealt: (R,) whose answer each request gets: its own, unless labels are permuted.
+        vectors: (items, wide), where items are projected.
+        counts: what one list counts beside an event of the log.
+
+    Raises:
+        BadSetting: what is asked for is not there; see `ranked_lesson`.
+    """
+    targets = [asked.requests[one].target for one in dealt]
+    named = named_distances(config, asked.evidence)
+    far = None if named is None else named[dealt]
+    lists = ranked_lesson(config, labels[dealt], targets, far, counts=counts)
+    return Ranked(lists, projected_items(config, vectors))
 
 
 def ranked_lesson(

@@ -84,7 +84,8 @@ def consistency_weights(lists: Places, student: npt.ArrayLike) -> Array:
     [[1.0, 0.0]]
     """
     own = teacher_lists(student, lists.shape[1])
-    return (lists[:, :, None] == own[:, None, :]).any(axis=2).astype(np.float64)
+    agreed: Array = (lists[:, :, None] == own[:, None, :]).any(axis=2).astype(np.float64)
+    return agreed
 
 
 def mixed_weights(parts: Sequence[tuple[float, npt.ArrayLike]], shape: tuple[int, int]) -> Array:
@@ -101,8 +102,9 @@ def mixed_weights(parts: Sequence[tuple[float, npt.ArrayLike]], shape: tuple[int
     for gamma, weights in parts:
         total += gamma * np.asarray(weights, dtype=np.float64)
     sums = total.sum(axis=1, keepdims=True)
-    even = np.full(shape, 1.0 / shape[1])
-    return np.divide(total, sums, out=even, where=sums > 0)
+    mixed: Array = np.full(shape, 1.0 / shape[1])
+    np.divide(total, sums, out=mixed, where=sums > 0)
+    return mixed
 
 
 def _softmax(values: Array) -> Array:

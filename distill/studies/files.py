@@ -86,9 +86,9 @@ class Study:
                 device=here.device,
                 precision=here.precision,
             )
-        made = overridden(begun, self.base)
-        made = made if not arm else overridden(made, self.arms[arm])
-        return replace(made, seed=seed)
+        # Merged first: an arm's method takes the place of the base's, and is not put upon it.
+        values = merged(self.base, self.arms[arm]) if arm else self.base
+        return replace(overridden(begun, values), seed=seed)
 
 
 def studies() -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from distill.config import DistilConfig, check
 from distill.consulting import Consulted, consult
 from distill.ground import Ground, prepare
 from distill.pipeline import ALONE, measure
+from distill.ranked.vectors import item_vectors
 from distill.studies.files import Study
 from distill.teaching import lesson_of, observed_events
 from recommender.config import Settings
@@ -134,6 +135,7 @@ def _trial(
             place.said.taught,
             config,
             observed=observed_events(place.ground),
+            vectors=(yield from item_vectors(place.store, place.ground, config, place.settings)),
             folder=place.settings.folder,
         )
     trained = yield from train_arm(place.store, place.ground, Arm(arm, config, lesson))

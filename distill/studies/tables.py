@@ -6,6 +6,7 @@ people and, where there are several, seeds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,7 +27,7 @@ class Row:
     figures: tuple[Interval, ...]
     """One a metric."""
     best: tuple[float, ...]
-    """What each seed was selected by on validation; empty for what is not trained."""
+    """What each seed was selected by on validation; empty for what nothing selects."""
     seconds: float
     """Of training, mean over seeds; NaN for what is not trained."""
 
@@ -53,7 +54,7 @@ def rows_of(ran: Ran, metrics: Sequence[str]) -> list[Row]:
         Row(
             name,
             _figures([trial.evaluation for trial in trials], metrics),
-            tuple(trial.best for trial in trials),
+            tuple(trial.best for trial in trials if math.isfinite(trial.best)),
             float(np.mean([trial.seconds for trial in trials])),
         )
         for name, trials in ran.trials.items()
@@ -84,7 +85,7 @@ def differences_of(ran: Ran, against: Sequence[str], metric: str) -> list[Differ
 def markdown(found: Studied, *, metrics: Sequence[str] = ()) -> str:
     """Return a study's tables, data set after data set."""
     study = found.study
-    shown = tuple(metrics) or (study.metric, "hr@10" if study.metric == "ndcg@10" else "mrr")
+    shown = tuple(metrics) or (study.metric, "hr@10" if study.metric == "ndcg@10" else "ndcg@10")
     return "\n\n".join(_tables(found, ran, shown) for ran in found.ran)
 
 

@@ -20,7 +20,7 @@ from recommender.asking.grounding import Grounder
 from recommender.asking.work_queue import ask_all
 from recommender.backends import Backend, Scores
 from recommender.backends.errors import Refused
-from recommender.events import Event, Progress, StageDone, StageStarted
+from recommender.events import Event, Progress, StageDone, StageStarted, amount
 from storage.artifacts import Artifacts
 from storage.labels import Labels
 from storage.records import FloatArray, LabelRequest
@@ -162,7 +162,7 @@ def label_with_states(
             yield Progress(stage, done, total, _rate(clock() - started, done))
         keep_states(artifacts, shard, np.stack([row for row in rows if row is not None]))
     if total:
-        yield StageDone(stage, clock() - started, f"{total} requests answered")
+        yield StageDone(stage, clock() - started, f"{amount(total, 'requests')} answered")
     yield Labelled(total, len(requests) - total, clock() - started)
 
 
@@ -225,7 +225,7 @@ def label_unconditional(
         answers = zip(scores.logprobs, scores.tokens, strict=True)
         labels.add_unconditional(teacher, category_id, dict(zip(part, answers, strict=True)))
         yield Progress(stage, at + len(part), len(missing))
-    yield StageDone(stage, clock() - started, f"{len(missing)} titles")
+    yield StageDone(stage, clock() - started, amount(len(missing), "titles"))
 
 
 def _inputs(shard: Sequence[LabelRequest]) -> dict[str, object]:
@@ -240,4 +240,4 @@ def _rate(seconds: float, done: int, in_flight: int = 1) -> str:
 
 def _summary(counts: Counter[str]) -> str:
     others = [f"{n} {status}" for status, n in sorted(counts.items()) if status != "ok" and n]
-    return ", ".join([f"{counts['ok']} requests answered", *others])
+    return ", ".join([f"{amount(counts['ok'], 'requests')} answered", *others])

@@ -61,7 +61,9 @@ def test_a_training_that_goes_on_from_a_checkpoint_says_its_steps_once() -> None
 def test_a_stage_of_a_second_sitting_is_where_it_was_in_the_first() -> None:
     story = Story()
     story.hear([StageStarted("labels", 9), Progress("labels", 4, 9), StageStarted("labels", 9)])
-    assert [(one.done, one.state) for one in story.stages] == [(0, "running")]
+    assert [(one.done, one.state) for one in story.stages] == [(4, "running")]
+    story.hear([Progress("labels", 5, 9)])
+    assert story.stages[0].done == 5
     story.hear([StageSkipped("labels", "there"), StageStarted("train", 3)])
     assert [one.state for one in story.stages] == ["skipped", "running"]
     assert story.current is story.stages[1]
@@ -91,7 +93,13 @@ def test_the_log_is_as_long_as_can_be_read() -> None:
 def test_time_left_is_that_of_the_rate_of_late() -> None:
     assert told((10.0, 10), (12.0, 30)).seconds_left(12.0) == pytest.approx(7.0)
     assert told((10.0, 10), (12.0, 30)).seconds_left(15.0) == pytest.approx(4.0)
-    assert told((10.0, 10), (12.0, 30)).seconds_left(99.0) == 0.0
+    assert told((10.0, 10), (12.0, 30)).seconds_left(18.5) == pytest.approx(0.5)
+
+
+def test_nothing_is_said_of_time_left_that_has_passed_already() -> None:
+    assert told((10.0, 10), (12.0, 30)).seconds_left(19.0) is None
+    assert told((10.0, 10), (12.0, 30)).seconds_left(99.0) is None
+    assert told((10.0, 10), (12.0, 100)).seconds_left(12.0) is None
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from tui.cli import (
     distill,
     doctor,
     evaluate,
+    export,
     importance,
     label,
     labels,
@@ -28,6 +29,7 @@ from tui.cli import (
     recommend,
     runs,
     study,
+    truncate,
     tui,
 )
 from tui.text import plain
@@ -51,6 +53,8 @@ app.add_typer(labels.app, name="labels")
 app.command("distill")(distill.distill)
 app.command("methods")(methods.methods)
 app.command("adapt")(adapt.adapt)
+app.command("export")(export.export)
+app.command("truncate")(truncate.truncate)
 app.command("importance")(importance.importance)
 app.command("study")(study.study)
 app.command("recommend")(recommend.recommend)

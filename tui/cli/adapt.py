@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -43,13 +44,16 @@ def adapt(
     ] = 0.3,
     learning_rate: Annotated[float, typer.Option(min=0, help="At its highest.")] = 4e-4,
     batch: Annotated[int, typer.Option(min=1, max=1024, help="Questions a step.")] = 8,
+    patience: Annotated[
+        int,
+        typer.Option(min=1, help="Validations, of 8, without a better one before it stops."),
+    ] = 4,
     test_requests: Annotated[
         int, typer.Option(min=1, help="Test requests it is judged on, one a person.")
     ] = 500,
     merge: Annotated[
         bool,
         typer.Option(
-            "--merge/--adapter",
             help="Keep whole weights, a teacher under the run's id; or the adapter alone, as "
             "`peft` keeps one.",
         ),
@@ -57,6 +61,10 @@ def adapt(
     min_rating: options.MinRating = None,
     split: options.SplitName = "temporal",
     seed: options.Seed = None,
+    tensorboard: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write losses and validations for TensorBoard there."),
+    ] = None,
     device: options.Device = None,
     db: options.Db = None,
     json: options.Json = False,
@@ -93,11 +101,13 @@ def adapt(
         lm_weight=lm_weight,
         learning_rate=learning_rate,
         batch=batch,
+        patience=patience,
         test_requests=test_requests,
         merged=merge,
     )
     note(teacher_line(found))
-    done = follow(adapting(config, settings=found.settings), Adapted)
+    events = adapting(config, settings=found.settings, tensorboard=tensorboard)
+    done = follow(events, Adapted)
     if json:
         show_json(asdict(done))
     else:

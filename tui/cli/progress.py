@@ -13,7 +13,15 @@ from contextlib import ExitStack, closing
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, TextIO, TypeVar
 
-from recommender.events import Event, Notice, Progress, StageDone, StageSkipped, StageStarted
+from recommender.events import (
+    Event,
+    Notice,
+    Progress,
+    StageDone,
+    StageSkipped,
+    StageStarted,
+    amount,
+)
 from tui.text import duration, plain
 
 if TYPE_CHECKING:
@@ -91,8 +99,8 @@ class Written:
         if isinstance(event, StageStarted):
             self._started = self._shown = self._clock()
             self._unit = event.unit
-            amount = f" {event.total:,} {event.unit}".rstrip() if event.total else ""
-            self._write(f"{event.stage}:{amount} …")
+            much = f" {amount(event.total, event.unit)}" if event.total else ""
+            self._write(f"{event.stage}:{much} …")
         elif isinstance(event, Progress):
             now = self._clock()
             if now - self._shown >= self._every:

@@ -87,7 +87,7 @@ class JobList(OptionList):
 
 
 def job_lines(job: Job) -> Content:
-    """Return a job as two lines: how it stands and since when, and what it is.
+    """Return a job as two lines: how it stands and since when, and what it is, its kind first.
 
     >>> from pathlib import Path
     >>> from distill.jobs.records import JobSpec
@@ -95,13 +95,38 @@ def job_lines(job: Job) -> Content:
     >>> print(job_lines(Job("a", spec, "stopped", Path("a"))).plain)
     ■ stopped
     label Books [bold]
+    >>> spec = JobSpec("distil", "Books", "Books: embedded, uniform, 1 request")
+    >>> print(job_lines(Job("a", spec, "done", Path("a"))).plain)
+    ✓ done
+    distil Books: embedded, uniform, 1 request
     """
     started = when(job.started_at)
+    kind, rest = kind_and_rest(job)
     return Content.assemble(
         (f"{SIGNS[job.state]} {job.state}", STYLES[job.state]),
         (f"  {started}" if started else "", "$text-muted"),
-        f"\n{plain(job.spec.named, 60)}",
+        "\n",
+        (kind, "bold"),
+        f" {rest}" if kind and rest else rest,
     )
+
+
+def kind_and_rest(job: Job) -> tuple[str, str]:
+    """Return of what kind a job is, and its title without that; a damaged one has no kind.
+
+    >>> from pathlib import Path
+    >>> from distill.jobs.records import JobSpec
+    >>> kind_and_rest(Job("a", JobSpec("pull", title="pull qwen3:8b"), "done", Path("a")))
+    ('pull', 'qwen3:8b')
+    >>> kind_and_rest(Job("a", JobSpec("sample", title="bring data: sample"), "done", Path("a")))
+    ('sample', 'bring data')
+    """
+    if job.state == "damaged":
+        return "", plain(job.spec.named, 60)
+    kind, title = job.spec.kind, plain(job.spec.named, 60)
+    rest = title.removeprefix(kind) if title.startswith((f"{kind} ", f"{kind}:")) else title
+    rest = "" if rest == kind else rest.removesuffix(f": {kind}")
+    return kind, rest.lstrip(" :")
 
 
 def when(stamp: str) -> str:

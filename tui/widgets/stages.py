@@ -7,12 +7,18 @@ from collections.abc import Sequence
 from textual.content import Content
 from textual.widget import Widget
 
+from recommender.events import amount
 from tui.job_story import Stage, StageState
 from tui.shown import shown
 from tui.text import duration, plain
 
-SIGNS: dict[StageState, str] = {"running": "▶", "done": "✓", "skipped": "–"}
-STOPPED = "■"
+SIGNS: dict[StageState, str] = {"running": "▶", "stopped": "■", "done": "✓", "skipped": "–"}
+STYLES: dict[StageState, str] = {
+    "running": "$primary",
+    "stopped": "$warning",
+    "done": "$success",
+    "skipped": "$text-muted",
+}
 LONGEST_BAR = 40
 
 
@@ -44,17 +50,15 @@ def stage_line(stage: Stage, width: int, *, going: bool = True) -> Content:
 
     >>> stage_line(Stage("labels", "running", 3, 9, "requests"), 40).plain
     '▶ labels  3 of 9 requests'
-    >>> stage_line(Stage("labels", "running"), 40, going=False).plain
-    '■ labels  stopped'
+    >>> stage_line(Stage("labels", "running", 3, 9), 40, going=False).plain
+    '■ labels  stopped at 3 of 9'
     """
-    style = {"running": "$primary", "done": "$success", "skipped": "$text-muted"}[stage.state]
-    sign = SIGNS[stage.state]
-    if stage.state == "running" and not going:
-        style, sign = "$warning", STOPPED
+    state = "stopped" if stage.state == "running" and not going else stage.state
     name = plain(stage.name, max(8, min(len(stage.name), width - 2)))
     room = width - len(name) - 4
-    said = plain(_said(stage, going), room) if room > 3 else ""
-    return Content.assemble((sign, style), f" {name}", (f"  {said}" if said else "", "$text-muted"))
+    said = plain(_said(stage, state), room) if room > 3 else ""
+    muted = (f"  {said}" if said else "", "$text-muted")
+    return Content.assemble((SIGNS[state], STYLES[state]), f" {name}", muted)
 
 
 def bar(share: float, width: int) -> str:
@@ -72,6 +76,8 @@ def bar_line(stage: Stage, left: float | None, width: int) -> Content:
 
     >>> bar_line(Stage("labels", "running", 3, 6), 12.0, 60).plain
     'labels  ━━━━━━━━━━──────────   50 %  12.0 s left'
+    >>> bar_line(Stage("labels", "running", 5, 6), 0.0004, 60).plain
+    'labels  ━━━━━━━━━━━━━━━━━───   83 %  under 1 s left'
     >>> bar_line(Stage("loading", "running"), None, 60).plain
     'loading  …'
     """
@@ -81,7 +87,7 @@ def bar_line(stage: Stage, left: float | None, width: int) -> Content:
     length = max(5, min(LONGEST_BAR, width // 3))
     drawn = bar(stage.share, length)
     filled = drawn.count("━")
-    time = "" if left is None else f"  {duration(left)} left"
+    time = "" if left is None else f"  {duration(left) if left >= 1 else 'under 1 s'} left"
     note = shown(f"  {stage.note}", max(1, width - len(name) - length - len(time) - 13))
     return Content.assemble(
         (name, "bold"),
@@ -94,11 +100,10 @@ def bar_line(stage: Stage, left: float | None, width: int) -> Content:
     )
 
 
-def _said(stage: Stage, going: bool) -> str:
-    if stage.state != "running":
+def _said(stage: Stage, state: StageState) -> str:
+    if state in ("done", "skipped"):
         return stage.note
-    if not going:
-        return "stopped"
-    if stage.total:
-        return f"{stage.done:,} of {stage.total:,} {stage.unit}".rstrip()
-    return stage.note or "…"
+    far = f"{stage.done:,} of {amount(stage.total, stage.unit)}" if stage.total else ""
+    if state == "stopped":
+        return f"stopped at {far}" if far else "stopped"
+    return far or stage.note or "…"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from distill.jobs.codec import KNOWN, JobResult, from_line, to_line
+from distill.jobs.codec import KNOWN, JobResult, Resumed, from_line, to_line
 from distill.training import Evaluated, LayersWeighed, StepDone
 from recommender.events import Event, Notice, Progress, StageDone, StageSkipped, StageStarted
 
@@ -25,6 +25,7 @@ EVENTS = (
     LayersWeighed(0, (0.5, 1.5), "fisher"),
     JobResult(("one", "two"), "run-1"),
     JobResult(()),
+    Resumed(),
 )
 
 

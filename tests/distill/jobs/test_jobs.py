@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from distill.jobs.codec import JobResult
+from distill.jobs.codec import JobResult, Resumed
 from distill.jobs.jobs import Jobs
 from distill.jobs.records import Job, JobSpec
 from recommender.config import Settings
@@ -43,7 +43,8 @@ def test_one_that_is_killed_is_lost_and_goes_on(
     assert done.summary == (f"tiny:latest is on {registry.url}",)
     said = heard(jobs, pulling.id)
     assert said[: len(before)] == before
-    assert said[len(before)] == StageStarted("pull tiny:latest", 0, "MB")
+    assert said[len(before) :][:2] == [Resumed(), StageStarted("pull tiny:latest", 0, "MB")]
+    assert said.count(Resumed()) == 1
     assert said[-1] == JobResult(done.summary)
     gone([pulling.pid, resumed.pid])
 
@@ -77,6 +78,10 @@ def test_one_that_is_stopped_before_it_begins_does_nothing(
     assert jobs.get(job.id).state == "stopping"
     ended(jobs, job.id, "stopped")
     assert jobs.events(job.id) == ([], 0)
+    registry.hurry()
+    jobs.resume(job.id)
+    ended(jobs, job.id, "done")
+    assert Resumed() not in heard(jobs, job.id)  # nobody had begun it
 
 
 def test_one_that_runs_is_neither_resumed_nor_removed(jobs: Jobs, pulling: Job) -> None:

@@ -136,8 +136,9 @@ def test_movielens_is_pulled_and_imported(jobs: Jobs, settings: Settings) -> Non
     )
     job = jobs.start(JobSpec("movielens-100k"), settings)
     done = ended(jobs, job.id, "done")
-    assert done.summary[0] == "movielens-100k: 1 people, 1 items"
+    assert done.summary == ("movielens-100k: 1 people, 1 items",)
     said = heard(jobs, job.id)
+    assert sum("non-commercial use only" in str(event) for event in said) == 1
     assert StageSkipped("ml-100k", f"{folder} is there") in said
     assert any(isinstance(event, StageStarted) for event in said)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from distill.config import LossConfig
+from distill.data import MovingWeights
 from distill.language.fresh import fresh
 from distill.language.learner import LlamaLearner, Taught
 from distill.language.lessons import Lesson, lesson_of
@@ -57,6 +58,7 @@ def learner(
     training: Sequence[Lesson] = (),
     validation: Sequence[Lesson] = (),
     layerdrop: float = 0.0,
+    moving: MovingWeights | None = None,
     seed: int = 0,
     **loss: Any,
 ) -> LlamaLearner:
@@ -64,7 +66,7 @@ def learner(
     options = LossConfig(**{"layer_fade": 0.0, **loss})
     taught = None
     if matches is not None:
-        taught = Taught(backend.model, "the small Llama", tuple(matches), options)
+        taught = Taught(backend.model, "the small Llama", tuple(matches), options, moving)
     return LlamaLearner(
         small_student(backend.model, seed=seed) if student is None else student,
         training or texts(backend),

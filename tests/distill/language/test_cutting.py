@@ -74,9 +74,7 @@ def test_token_by_token_it_says_what_it_says_at_once(teacher: Any, tmp_path: Pat
         whole, cache, said = logits(model), None, []
         for place in range(IDS.shape[1]):
             with torch.no_grad():
-                output = model(
-                    IDS[:, place : place + 1], past_key_values=cache, use_cache=True
-                )
+                output = model(IDS[:, place : place + 1], past_key_values=cache, use_cache=True)
             cache = output.past_key_values
             said.append(output.logits[:, 0])
         torch.testing.assert_close(torch.stack(said, 1), whole, rtol=1e-4, atol=1e-5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,7 +46,7 @@ def test_what_the_rules_mean(sizes: tuple[int, int]) -> None:
     even = keep_set("uniform", layers, keep)
     if keep > 1:
         assert (even[0], even[-1]) == (0, layers - 1)
-        gaps = {b - a for a, b in zip(even, even[1:], strict=False)}
+        gaps = {b - a for a, b in pairwise(even)}
         assert max(gaps) - min(gaps) <= 1
 
 

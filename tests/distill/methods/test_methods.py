@@ -15,6 +15,7 @@ from distill.methods import (
     SIZES,
     TOKEN_METHODS,
     Setting,
+    check_method,
     describe,
     method,
     size,
@@ -164,3 +165,16 @@ def test_what_ones_own_method_gives_is_looked_at(own: Path, name: str, says: str
 def test_a_method_that_cannot_be_loaded(own: Path, place: str) -> None:
     with pytest.raises(BadSetting):
         method(place, folder=own)
+
+
+@pytest.mark.parametrize("name", sorted({**METHODS, **TOKEN_METHODS}))
+def test_every_method_that_hears_is_heard(name: str) -> None:
+    made = with_method(DistilConfig("Books").with_language(), name)
+    heard = bool(made.loss.output or made.loss.layer)
+    assert heard == method(name).hears
+
+
+def test_a_method_that_would_hear_nothing_is_refused() -> None:
+    deaf = with_method(with_method(DistilConfig("Books"), "none"), "uniform")
+    with pytest.raises(BadSetting, match="'uniform' would hear nothing of the teacher"):
+        check_method(deaf)

@@ -1,0 +1,142 @@
+"""The adaptation as a task of the loop: shares of a step, passes, and what is kept of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from distill.adapting.adapters import insert, trained
+from distill.adapting.events import CurvePoint
+from distill.adapting.learner import Lesson, mean_reciprocal_rank
+from distill.adapting.learning import AdaptTask, learn
+from distill.adapting.measuring import short_letters
+from distill.adapting.planning import Plan
+from distill.adapting.questions import TrainingQuestions, choosing_questions
+from distill.ground import Ground, sampler
+from distill.language.loop import Place
+from recommender.events import StageSkipped
+from storage.store import Store
+from tests.distill.adapting.conftest import adapting
+from tests.tiny import finished, open_llama
+
+
+@pytest.fixture
+def lesson(llama: Path, ground: Ground, training: TrainingQuestions) -> Lesson:
+    config = adapting()
+    draw = sampler(ground, config.asking())
+    choosing = choosing_questions(ground.split, draw, seed=0, most=config.valid_requests)
+    return Lesson(open_llama(llama), ground.texts, training, choosing, config)
+
+
+@pytest.fixture
+def task(lesson: Lesson) -> AdaptTask:
+    return AdaptTask(lesson, insert(lesson.backend.model, 2, seed=0), {"data": "d"})
+
+
+def gradients(task: AdaptTask, pieces: Sequence[Sequence[int]], place: Place) -> torch.Tensor:
+    task.module.zero_grad()
+    for piece in pieces:
+        torch.stack(list(task.losses(piece, place).values())).sum().backward()
+    return torch.cat([p.grad.flatten() for p in task.module.parameters() if p.grad is not None])
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_a_step_in_pieces_has_the_losses_and_the_gradient_of_one(
+    task: AdaptTask, size: int
+) -> None:
+    place = Place(0, 6, 0, (4, 0, 17, 9, 30, 2))
+    pieces = [place.examples[at : at + size] for at in range(0, 6, size)]
+    whole = task.losses(place.examples, place)
+    parts = [task.losses(piece, place) for piece in pieces]
+    for name, value in whole.items():
+        assert sum(part[name].item() for part in parts) == pytest.approx(value.item(), rel=1e-4)
+    together = gradients(task, [place.examples], place)
+    assert float(together.abs().max()) > 0
+    torch.testing.assert_close(gradients(task, pieces, place), together, rtol=1e-3, atol=1e-6)
+
+
+def test_a_step_is_the_mean_over_its_questions(task: AdaptTask, lesson: Lesson) -> None:
+    place = Place(1, 6, 0, (3, 8, 11))
+    alone = [lesson.losses([lesson.example(number, 0)]) for number in place.examples]
+    found = task.losses(place.examples, place)
+    assert set(found) == {"letters", "titles"}
+    for name, value in found.items():
+        expected = np.mean([one[name].item() for one in alone])
+        assert value.item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_each_question_is_of_its_own_pass_where_a_step_has_two(
+    task: AdaptTask, lesson: Lesson, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    example = Lesson.example
+    monkeypatch.setattr(
+        Lesson, "example", lambda *given: asked.append(given[1:]) or example(*given)
+    )
+    count = len(lesson.training)
+    # Step 1 of as many less two: two questions end the first pass, the rest begin the second.
+    order = (*range(count - 4), 40, 41)
+    task.losses(order[-6:], Place(1, 9, 0, order))
+    assert asked == [(n, 0 if count - 2 + at < count else 1) for at, n in enumerate(order)][-6:]
+
+
+def test_validation_is_the_mrr_of_its_questions(task: AdaptTask, lesson: Lesson) -> None:
+    rows = [
+        short_letters(lesson.backend, lesson.texts.prompt(q), most=120) for q in lesson.choosing
+    ]
+    with torch.no_grad():
+        assert task.validate() == mean_reciprocal_rank(rows, [q.target for q in lesson.choosing])
+
+
+def test_it_knows_all_that_decides_it(task: AdaptTask, lesson: Lesson) -> None:
+    adapted = task.module
+    same, other = (AdaptTask(lesson, adapted, {"data": name}) for name in ("d", "e"))
+    assert same.fingerprint() == task.fingerprint() != other.fingerprint()
+
+
+def test_only_adapters_move_and_the_best_are_kept(
+    store: Store, lesson: Lesson, llama: Path
+) -> None:
+    adapted = insert(lesson.backend.model, 2, seed=0)
+    first = {name: weight.detach().clone() for name, weight in trained(adapted).items()}
+    said, learned = finished(
+        learn(store.artifacts, lesson, adapted, Plan(4, 2), {"data": "d", "weights": "w"})
+    )
+    assert [point.step for point in learned.curve] == [2, 4]
+    assert learned.best_step == max(learned.curve, key=lambda point: point.mrr).step
+    assert all(isinstance(point, CurvePoint) and point.loss > 0 for point in learned.curve)
+    assert (learned.steps, learned.seconds > 0) == (4, True)
+    moved = trained(adapted)
+    assert all(not torch.equal(moved[name], first[name]) for name in first)
+    fixed = {n: p for n, p in lesson.backend.model.named_parameters() if "lora_" not in n}
+    whole = dict(open_llama(llama).model.named_parameters())
+    assert fixed
+    assert all(torch.equal(p, whole[n.replace(".base_layer", "")]) for n, p in fixed.items())
+
+    again, found = finished(
+        learn(store.artifacts, lesson, adapted, Plan(4, 2), {"data": "d", "weights": "w"})
+    )
+    assert again == [StageSkipped("adapt", "learned before")]
+    assert (found.curve, found.adapter.key) == (learned.curve, learned.adapter.key)
+    assert said[-1] != again[-1]
+
+
+def test_an_adapter_starts_to_know_what_it_was_taught(store: Store, lesson: Lesson) -> None:
+    """A few questions, told again and again, become certain: the gradient goes the right way."""
+    task = AdaptTask(lesson, insert(lesson.backend.model, 8, seed=0), {})
+    place = Place(0, 1, 0, (0, 1, 2, 3))
+    weights = [p for p in task.module.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(weights, lr=1e-2)
+    losses = []
+    for _ in range(60):
+        optimiser.zero_grad()
+        parts = task.losses(place.examples, place)
+        torch.stack(list(parts.values())).sum().backward()
+        optimiser.step()
+        losses.append(parts["letters"].item())
+    assert losses[0] > 1.0
+    assert losses[-1] < 0.2

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from distill.studies.files import FOLDER, read_study, studies
+from storage.errors import BadSetting
+
+PLAIN = """
+question: which?
+data: [shop]
+seeds: [0, 1]
+base: {method: none, student: {epochs: 2}, loss: {task: 2.0}}
+arms:
+  none: {}
+  uniform: {method: uniform}
+against: [none]
+quick: {seeds: [0], base: {student: {epochs: 1}}}
+beyond:
+  linear: {method: linear}
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", studies())
+def test_every_study_that_comes_with_us_can_be_read(name: str) -> None:
+    whole, small = read_study(name, every=True), read_study(name, quick=True)
+    assert set(small.arms) <= set(whole.arms)
+    assert len(small.seeds) == 1
+    for arm in whole.arms:
+        assert whole.config(whole.data[0], arm=arm).category == whole.data[0]
+
+
+def test_studies_are_those_in_the_folder() -> None:
+    assert studies() == tuple(sorted(one.stem for one in FOLDER.glob("*.yaml")))
+
+
+def test_an_arm_is_the_base_with_other_values_and_its_method_is_not_put_upon_the_base(
+    tmp_path: Path,
+) -> None:
+    study = read_study(written(tmp_path, PLAIN))
+    base, arm = study.config("shop"), study.config("shop", 1, "uniform")
+    assert (base.loss.output, base.loss.layer) == (0.0, 0.0)
+    assert arm.loss.output > 0
+    assert arm.loss.layer > 0
+    assert (arm.loss.task, arm.student.epochs, arm.seed) == (2.0, 2, 1)
+
+
+def test_quick_and_all(tmp_path: Path) -> None:
+    path = written(tmp_path, PLAIN)
+    quick = read_study(path, quick=True)
+    assert quick.seeds == (0,)
+    assert quick.config("shop").student.epochs == 1
+    assert "linear" not in quick.arms
+    assert "linear" in read_study(path, every=True).arms
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (("against: [none]", "against: [nome]"), "against: no arm 'nome'; did you mean 'none'?"),
+        (("question:", "qestion:"), "no field 'qestion' in a study; did you mean 'question'?"),
+        (("{method: uniform}", "{method: unifrom}"), "arms.uniform: no method 'unifrom'"),
+        (("{method: uniform}", "{seed: 3}"), "arms.uniform: seed is the base's"),
+        (("{method: uniform}", "{teacher: {}}"), "arms.uniform: teacher is the base's"),
+        (("{method: uniform}", "{method: tinybert}"), "compares token by token"),
+        (("{method: uniform}", "{language: {}}"), "students of one family"),
+        (("seeds: [0, 1]", "seeds: [1, 1]"), "seeds: one is named twice"),
+        (("seeds: [0, 1]", "seeds: []"), "seeds: list should have at least 1 item"),
+        (("  uniform: {method: uniform}\n", ""), "arms: dictionary should have at least 2 items"),
+        (("epochs: 2", "epoch: 2"), "no field 'student.epoch' in a distillation; did you mean 'epochs'?"),
+    ],
+)
+def test_what_cannot_be_studied_is_one_sentence(
+    tmp_path: Path, change: tuple[str, str], what: str
+) -> None:
+    with pytest.raises(BadSetting) as error:
+        read_study(written(tmp_path, PLAIN.replace(*change)))
+    assert what in str(error.value)
+    assert str(error.value).startswith("mine.yaml: ")
+
+
+def test_a_study_that_is_not_there() -> None:
+    with pytest.raises(BadSetting, match="no study 'nowhere': neither a file nor one of"):
+        read_study("nowhere")

@@ -1,0 +1,95 @@
+"""`recsys truncate`: layers taken out of a GGUF file, without opening the model."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from storage.errors import BadSetting
+from tui.cli import options
+from tui.cli.progress import follow
+from tui.cli.render import note, say, show_json
+
+if TYPE_CHECKING:
+    from distill.exporting.truncating import Truncated
+    from recommender.config import Settings
+
+SHARE = 0.5
+
+
+def truncate(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="A GGUF file, a name from `recsys models list`, or a model that the Ollama server "
+            "of this machine holds ('ollama:llama3.1:8b').",
+        ),
+    ],
+    target: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="FILE", help="What to write; by default MODEL-KEPTofLAYERS.gguf, here."
+        ),
+    ] = None,
+    keep: Annotated[
+        str,
+        typer.Option(
+            "--keep",
+            metavar="LAYERS",
+            help="first, last, uniform, top-bottom, random, or the layers themselves: 0,1,28,29.",
+        ),
+    ] = "uniform",
+    cut: Annotated[
+        float | None,
+        typer.Option(help=f"Share of the layers that a rule takes away; {SHARE} if not said."),
+    ] = None,
+    layers: Annotated[
+        int | None, typer.Option(min=1, help="How many a rule keeps, instead of --cut.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    host: options.Hosts = None,
+    seed: options.Seed = None,
+    json: options.Json = False,
+) -> None:
+    """Take layers out of a GGUF file; the others are copied bit by bit, quantised as they are.
+
+    Nothing is trained: what comes out is where a student may begin, and most cuts answer much
+    worse than their teacher until they have learned.
+    """
+    # Imported here: numpy takes longer to load than help may.
+    from distill.exporting.truncating import Truncated, open_head, source_of
+    from distill.exporting.truncating import truncate as truncating
+    from distill.language.keeping import keep_of, keep_set
+
+    found = options.settings(hosts=tuple(host) if host else None, seed=seed)
+    listed = all(part.strip().isdecimal() for part in keep.split(","))
+    _refuse_mixed(listed, cut, layers)
+    head = open_head(source_of(model, found))
+    number = layers or keep_of(SHARE if cut is None else cut, head.layers)
+    kept = keep_set(keep, head.layers, number, seed=found.seed)
+    name = f"{head.path.stem}-{len(kept)}of{head.layers}.gguf"
+    done = follow(truncating(head, target or Path(name), kept, force=force), Truncated)
+    if json:
+        show_json(asdict(done))
+    else:
+        _show(done, found)
+
+
+def _refuse_mixed(listed: bool, cut: float | None, layers: int | None) -> None:
+    if listed and (cut is not None or layers is not None):
+        raise BadSetting("--keep names the layers: --cut and --layers are for its rules")
+    if cut is not None and layers is not None:
+        raise BadSetting("--cut is a share and --layers a number of the same: one of them")
+
+
+def _show(done: Truncated, found: Settings) -> None:
+    say(f"{done.path}: layers {', '.join(map(str, done.kept))} of {done.layers}")
+    say(
+        f"{done.size / 1e6:,.1f} MB of {done.source_size / 1e6:,.1f} MB, "
+        f"{done.parameters / 1e6:,.1f} M parameters of {done.source_parameters / 1e6:,.1f} M"
+    )
+    note(f"next: recsys export {done.path} --to ollama my-student")
