@@ -6,6 +6,7 @@ training goes on to the same bytes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,9 @@ from recommender.backends.embedded import EmbeddedBackend
 from recommender.backends.passes import rows_hidden
 from recommender.scoring import reciprocal_rank
 
+AT_ONCE = 2
+"""Questions that a CPU computes side by side: more are no faster there, and take memory."""
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Lesson:
@@ -36,6 +40,12 @@ class Lesson:
     training: TrainingQuestions
     choosing: Sequence[Question]
     config: AdaptConfig
+
+    @property
+    def at_once(self) -> int:
+        """How many questions of a step are computed side by side; a divisor of the batch."""
+        on_cpu = self.backend.model.device.type == "cpu"
+        return math.gcd(self.config.batch, AT_ONCE) if on_cpu else self.config.batch
 
     def example(self, number: int, epoch: int) -> Example:
         """Lay a training question out as it is asked in a pass."""
@@ -70,10 +80,14 @@ class Lesson:
 def mean_reciprocal_rank(rows: list[np.ndarray], targets: Sequence[int]) -> float:
     """Return the MRR of answers by letters, what each place gets anyway taken off.
 
+    Where an answer is no number, as after a step that was too large, neither is it.
+
     >>> rows = [np.array([0.0, -1.0]), np.array([-0.5, -0.6])]
     >>> mean_reciprocal_rank(rows, [0, 1])
     1.0
     """
+    if not all(np.isfinite(row).all() for row in rows):
+        return math.nan
     longest = max(map(len, rows))
     prior = prior_of([row for row in rows if len(row) == longest])
     calm = without_prior(rows, prior)

@@ -72,6 +72,7 @@ def learn(
     loop = LoopConfig(
         steps=plan.steps,
         batch=config.batch,
+        accumulate=config.batch // lesson.at_once,
         learning_rate=config.learning_rate,
         warmup=config.warmup,
         evaluate_every=plan.evaluate_every,

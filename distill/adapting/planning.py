@@ -101,9 +101,8 @@ def plan_steps(
 
 def _in_words(config: AdaptConfig, rates: Rates, plan: Plan, questions: int) -> str:
     passes = plan.steps * config.batch / questions
-    learned = (
-        f"{plan.steps} steps of {config.batch} questions ({passes:.2g} passes over {questions:,})"
-    )
+    read = "one pass" if passes == 1 else f"{passes:.2g} passes"
+    learned = f"{plan.steps} steps of {config.batch} questions ({read} over {questions:,})"
     if not config.minutes:
         return f"a step takes {rates.step:.1f} s here; {learned}"
     judging = judging_seconds(config, rates) / 60

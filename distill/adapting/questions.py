@@ -8,6 +8,7 @@ question in every pass, so that no letter and no rival is learned by heart.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -108,7 +109,7 @@ def require_enough(training: TrainingQuestions, choosing: int, people: int, name
         if count < FEWEST:
             raise BadData(
                 f"{name!r} has {count} {what}: an adaptation needs at least {FEWEST}",
-                next_step=f"recsys data stats {name}",
+                next_step=f"recsys data stats {shlex.quote(name)}",
             )
 
 

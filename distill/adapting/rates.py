@@ -42,8 +42,9 @@ def _step(lesson: Lesson, number: int, clock: Callable[[], float]) -> float:
     size = min(lesson.config.batch, len(lesson.training))
     first = number * size % len(lesson.training)
     numbers = [(first + n) % len(lesson.training) for n in range(size)]
-    losses = lesson.losses([lesson.example(n, 0) for n in numbers])
-    torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+    for at in range(0, size, lesson.at_once):
+        losses = lesson.losses([lesson.example(n, 0) for n in numbers[at : at + lesson.at_once]])
+        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
     for parameter in lesson.backend.model.parameters():
         parameter.grad = None
     return clock() - started

@@ -7,6 +7,7 @@ of.
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,8 +20,8 @@ from distill.exporting.probing import NotTheSame, Probe, require_same
 from distill.exporting.sources import Llama
 from distill.exporting.teachers import Teacher
 from distill.exporting.to_gguf import expect, export_gguf, figures_of, write_gguf
-from distill.exporting.writing import refuse_taken, whole_file
-from recommender.backends.errors import ServerDown
+from distill.exporting.writing import clear_abandoned, refuse_taken, whole_file
+from recommender.backends.errors import CannotTeach, ServerDown
 from recommender.backends.ollama.backend import OllamaBackend
 from recommender.backends.ollama.client import OllamaClient
 from recommender.backends.ollama.creating import (
@@ -40,6 +41,7 @@ from recommender.parity import DEFAULT_PROMPTS, QUESTION, ask_server
 from storage.artifacts import Artifacts
 from storage.errors import BadSetting
 
+SCRATCH = "export-"
 UPLOAD, CREATE, PROBE = "upload", "create", "ask it on the server"
 
 
@@ -77,7 +79,7 @@ def export_ollama(
     Raises:
         BadSetting: no model can be called that, or one is.
         NotTheSame: it answered otherwise than what it was made of, and was removed.
-        BackendError: the server will not.
+        BackendError: the server will not, or names no log-probabilities to compare.
     """
     model_name(order.name)
     artifacts = Artifacts(settings.artifacts)
@@ -90,7 +92,8 @@ def export_ollama(
             return
         _refuse_present(client, order)
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix="export-", dir=settings.data_dir) as folder:
+        clear_abandoned(settings.data_dir, f"{SCRATCH}*")
+        with TemporaryDirectory(prefix=SCRATCH, dir=settings.data_dir) as folder:
             if model.place.kind == "gguf":
                 file, source = model.place.path, "of the file itself"
             else:
@@ -185,7 +188,11 @@ def probed(
         prompts: asked as they are; none means the usual ones, one inside the model's template.
     """
     if "letters" not in server.describe().abilities:
-        raise server.refusal("be compared with what it was made of: it names no log-probabilities")
+        raise CannotTeach(
+            f"{server.describe().name!r} was made, and cannot be compared with what it was made "
+            f"of: {server.describe().server} names no log-probabilities",
+            next_step="update Ollama, then the same command with --force",
+        )
     asked = prompts or (*DEFAULT_PROMPTS, server.template.around(QUESTION, OPENING))
     there = [ask_server(server, prompt) for prompt in asked]
     expected = expect(model, teacher, format, artifacts, asked)
@@ -237,7 +244,7 @@ def _files(
         str(recipe),
         0,
         (*summary, *_kept(teacher.manners)),
-        f"ollama create {order.name} -f {recipe}",
+        shlex.join(["ollama", "create", order.name, "-f", str(recipe)]),
         figures,
     )
 

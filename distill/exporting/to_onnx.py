@@ -206,9 +206,10 @@ def _figures(cost: Cost) -> dict[str, float]:
 def _quiet() -> Iterator[None]:
     """Keep onnxruntime's advice to prepare a network first off the terminal."""
     logger = logging.getLogger()
-    level = logger.level
+    level, handlers = logger.level, logger.handlers[:]
     logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
         logger.setLevel(level)
+        logger.handlers[:] = handlers  # it sets logging up where nobody has

@@ -109,8 +109,10 @@ def built(directory: Path, tokenizer: Any, rows: int) -> Vocabulary:
 
     described = _described(directory)
     name = split_name(described)
-    if len(tokenizer) > rows:
-        raise BadData(f"the tokenizer has {len(tokenizer)} tokens, and the model {rows}")
+    # What was added beyond the model's rows is left out: the model cannot read it either, and
+    # transformers adds a token of its own to what it opens from a GGUF file.
+    if tokenizer.vocab_size > rows:
+        raise BadData(f"the tokenizer has {tokenizer.vocab_size} tokens, and the model {rows}")
     with _quiet():
         special = SpecialVocab(directory, load_merges=True, n_vocab=rows)
     fields = [
@@ -193,7 +195,7 @@ def _spelled(tokenizer: Any, rows: int) -> list[str]:
 def _kinds(tokenizer: Any, rows: int) -> list[int]:
     added = tokenizer.added_tokens_decoder
     kinds = [UNUSED if token is None else NORMAL for token in _tokens(tokenizer, rows)]
-    for number, token in added.items():
+    for number, token in ((n, one) for n, one in added.items() if n < rows):
         kinds[number] = CONTROL if token.special else USER_DEFINED
     return kinds
 

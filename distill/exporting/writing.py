@@ -51,7 +51,7 @@ def whole_file(target: Path, *, force: bool, size: int = 0) -> Iterator[Path]:
         raise BadSetting(f"{str(target)!r} is a directory", next_step="the name of a file in it")
     with _refusals(target):
         _require_room(target, size)
-        _clear_abandoned(target)
+        clear_abandoned(target.parent, f".{target.name}{_PART}*")
         descriptor, name = tempfile.mkstemp(prefix=f".{target.name}{_PART}", dir=target.parent)
         os.close(descriptor)
     part = Path(name)
@@ -86,7 +86,7 @@ def whole_directory(target: Path, *, force: bool, size: int = 0) -> Iterator[Pat
         )
     with _refusals(target):
         _require_room(target, size)
-        _clear_abandoned(target)
+        clear_abandoned(target.parent, f".{target.name}{_PART}*")
         part = Path(tempfile.mkdtemp(prefix=f".{target.name}{_PART}", dir=target.parent))
     try:
         with _refusals(target):
@@ -127,9 +127,9 @@ def _require_room(target: Path, size: int) -> None:
         )
 
 
-def _clear_abandoned(target: Path) -> None:
-    """Remove what killed processes left of the same target, once nobody can be at it still."""
-    for left in target.parent.glob(f".{target.name}{_PART}*"):
+def clear_abandoned(folder: Path, names: str) -> None:
+    """Remove what killed processes left under such names, once nobody can be at it still."""
+    for left in folder.glob(names):
         if time.time() - left.stat().st_mtime > ABANDONED:
             shutil.rmtree(left) if left.is_dir() else left.unlink()
 

@@ -58,6 +58,9 @@ class LoopConfig:
     """Steps from one validation to the next; the last step is followed by one too."""
     patience: int = 5
     """Validations without a better one before it stops."""
+    patient_from: float = 0.0
+    """Share of the steps from which such validations are counted: a method may learn something
+    else first."""
     seed: int = 0
     checkpoint_seconds: float = 60.0
 
@@ -65,7 +68,10 @@ class LoopConfig:
         """Check ranges before anything expensive."""
         counts = (self.steps, self.batch, self.accumulate, self.evaluate_every, self.patience)
         rates = (self.learning_rate, self.clip)
-        if min(counts) < 1 or min(rates) <= 0 or not 0 <= self.warmup < 1 or self.weight_decay < 0:
+        shares = (self.warmup, self.patient_from)
+        if min(counts) < 1 or min(rates) <= 0 or self.weight_decay < 0:
+            raise BadSetting(f"a training setting is out of its range: {self!r}")
+        if not all(0 <= share < 1 for share in shares):
             raise BadSetting(f"a training setting is out of its range: {self!r}")
         if self.batch % self.accumulate:
             raise BadSetting(f"a batch of {self.batch} cannot be cut into {self.accumulate} pieces")
@@ -271,9 +277,10 @@ class _Run:
 
     def is_done(self) -> bool:
         """Whether all steps are done, or too many validations brought nothing better."""
-        now = self.now
-        waited = now.epochs - now.best_epoch
-        return now.step >= self.config.steps or waited >= self.config.patience
+        config, now = self.config, self.now
+        begun = max(now.best_step, config.patient_from * config.steps)
+        waited = sum(step > begun for step, _, _ in self.history)
+        return now.step >= config.steps or waited >= config.patience
 
     def save(self, *, after: float = 0.0) -> None:
         """Write a checkpoint, if there is a place for one and the last is `after` s old."""

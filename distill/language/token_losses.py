@@ -9,6 +9,7 @@ of heads, attention is averaged over heads, and relations are taken over heads o
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -146,14 +147,45 @@ def _piece(
     temperature: float,
 ) -> Tensor:
     scores = _exact(F.linear(states, head))
-    entropy = F.cross_entropy(scores, targets, reduction="sum")
     if teacher_states is None or teacher_head is None:
+        entropy = F.cross_entropy(scores, targets, reduction="sum")
         return torch.stack([entropy, entropy.new_zeros(())])
     with torch.no_grad():
         theirs = F.log_softmax(_exact(F.linear(teacher_states, teacher_head)) / temperature, 1)
-    ours = F.log_softmax(scores / temperature, 1)
-    apart = F.kl_div(ours, theirs, reduction="sum", log_target=True)
-    return torch.stack([entropy, apart * temperature**2])
+    made: Tensor = _BothSums.apply(scores, theirs, targets, temperature)  # type: ignore[no-untyped-call]
+    return made
+
+
+class _BothSums(torch.autograd.Function):
+    """Σ CE and T² Σ KL of the same scores, with their gradients written down.
+
+    With p_T = softmax(s / T): ∂CE/∂s = p_1 − onehot, ∂(T² KL)/∂s = T (p_T − q). What is as
+    large as the vocabulary is passed over fewer times than by autograd.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, scores: Tensor, theirs: Tensor, targets: Tensor, temperature: float
+    ) -> Tensor:
+        """Return (2,): both sums."""
+        plain = F.log_softmax(scores, 1)
+        logs = plain if temperature == 1 else F.log_softmax(scores / temperature, 1)
+        said = theirs.exp()
+        apart = torch.linalg.vecdot(said, theirs - logs).sum() * temperature**2
+        entropy = -plain.gather(1, targets[:, None]).sum()
+        soft = logs.exp()
+        chances = soft if temperature == 1 else plain.exp()
+        ctx.save_for_backward(chances, (soft - said) * temperature, targets)
+        return torch.stack([entropy, apart])
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        """Return the gradient by the scores."""
+        chances, apart, targets = ctx.saved_tensors
+        made = torch.add(chances * grad[0], apart * grad[1])
+        made.scatter_add_(1, targets[:, None], -grad[0].expand(len(targets), 1))
+        return made, None, None, None
 
 
 def _looks(scores: Tensor, sight: Tensor) -> Tensor:

@@ -103,6 +103,8 @@ def train_llama(
         )
         scratch = store.artifacts.scratch(KIND, inputs)
         loop = loop_of(config, reading, seed=seed)
+        if taught is not None:  # before, what is validated is not what is learned
+            loop = replace(loop, patient_from=taught.loss.begins)
         for event in fit(learner, loop, checkpoint=scratch, tensorboard=tensorboard, stage=stage):
             if isinstance(event, Fitted):
                 fitted = event

@@ -249,6 +249,12 @@ def check_method(config: DistilConfig, *, folder: Path | None = None) -> None:
             "where the teacher sees text",
             next_step="--student micro, a student that reads text, or another --method",
         )
+    loss = config.loss
+    if chosen.hears and not (loss.output or loss.layer or loss.ranked.is_on):
+        raise BadSetting(
+            f"{config.method!r} would hear nothing of the teacher: its shares of the loss are 0",
+            next_step="--method none, or other shares in --config",
+        )
     about_items = chosen.items or config.loss.ranked.is_on
     if about_items and config.language is not None:
         raise BadSetting(

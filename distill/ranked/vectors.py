@@ -10,6 +10,7 @@ from collections.abc import Generator, Sequence
 from functools import cached_property
 
 import numpy as np
+import torch
 
 from distill.config import DistilConfig
 from distill.ground import Ground
@@ -31,8 +32,8 @@ from storage.store import Store
 class StateEncoder:
     """A language model as an encoder of titles: its last state after a history of that title.
 
-    As BIGRec's vectors of items are, which DLLM2Rec takes. Nothing is loaded before the first
-    text, so that kept vectors cost no model.
+    After the final norm, as the model's own head reads it, and as BIGRec's vectors of items are,
+    which DLLM2Rec takes. Nothing is loaded before the first text: kept vectors cost no model.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class StateEncoder:
     def name(self) -> str:
         """Name and digest of the weights, and what is read of them."""
         place = find_weights(self.spec)
-        how = f"{self._precision}, last state, {self.noun}"
+        how = f"{self._precision}, last normed state, {self.noun}"
         return f"{place.name}@{weights_digest(place)} ({how})"
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
@@ -64,7 +65,10 @@ class StateEncoder:
         """
         last = self._model.describe().layers
         rows = [self._model.states(Prompt((text,), noun=self.noun), [last])[0] for text in texts]
-        states = np.stack(rows).astype(np.float32)
+        norm = self._model.model.model.norm
+        with torch.inference_mode():
+            given = torch.from_numpy(np.stack(rows)).to(norm.weight.device, norm.weight.dtype)
+            states: FloatArray = norm(given).float().cpu().numpy()
         lengths = np.linalg.norm(states, axis=1, keepdims=True)
         unit: FloatArray = (states / np.maximum(lengths, 1e-12)).astype(np.float32)
         return unit

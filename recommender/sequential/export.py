@@ -76,6 +76,9 @@ def write_student(
     """
     network = network_from(weights, config)
     path = directory / NETWORK
+    # The exporter of torch 2.13 puts a GRU of its own into the dispatcher, which remembers the one
+    # before: without this, a process could write one recurrent student of any length and no more.
+    torch.ops.aten.gru.input._dispatch_cache.clear()
     with _without_known_remarks(), torch.no_grad():
         torch.onnx.export(
             _LastScores(network).eval(),

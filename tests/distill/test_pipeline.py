@@ -220,8 +220,14 @@ def students(runs: dict[str, Run]) -> list[tuple[str, Run]]:
 
 
 def ids_of(road: Road, store: Store) -> set[str]:
-    made = store.runs.get(done(road.first).run)
-    return {r.id for r in store.runs.list() if r.config == made.config and not r.final}
+    """The runs of the road's own configuration, whatever else a run keeps."""
+    made = store.runs.get(done(road.first).run).config
+    asked = set(road.config.as_dict())
+    return {
+        run.id
+        for run in store.runs.list()
+        if not run.final and all(run.config[name] == made[name] for name in asked)
+    }
 
 
 def test_without_weights_the_layers_are_skipped_and_the_student_learns(road: Road) -> None:

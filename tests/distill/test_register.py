@@ -243,7 +243,7 @@ def test_without_weights_or_a_second_student_there_is_less_to_say(
 ) -> None:
     real = replace(ground, category=replace(ground.category, synthetic=False))
     blind = said_of(shop, real, taught=replace(TAUGHT, profile=None))
-    said = list(report(configured(), ground, blind, entries[:1]))
+    said = list(report(configured(), real, blind, entries[:1]))
     assert said[1:] == [
         "layers: skipped: no weights",
         "distilled: 0.4 MB, best epoch 7, trained in 3 s",

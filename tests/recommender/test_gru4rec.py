@@ -111,6 +111,17 @@ def test_text_replaces_the_table_and_nothing_else() -> None:
         make_network(ITEMS, SHAPE, seed=1, text=text[:10])
 
 
+def test_a_process_can_write_several(network: GRU4Rec, tmp_path: Path) -> None:
+    weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    for number in range(2):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        write_student(folder, weights, SHAPE, np.arange(ITEMS), {"name": "a GRU"})
+        served = StudentRanker.open(folder)
+        for length in (1, 2, 4):
+            assert served.score([np.arange(length)]).shape == (1, ITEMS)
+
+
 def test_it_is_served_as_it_is(network: GRU4Rec, tmp_path: Path) -> None:
     weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
     write_student(tmp_path, weights, SHAPE, np.arange(ITEMS), {"name": "a GRU"})

@@ -25,7 +25,7 @@ def distillation(steps: int = 40) -> list[Event]:
         StageStarted("teacher: train", 24, "requests"),
         Progress("teacher: train", 24, 24, "0.1 s a request"),
         StageDone("teacher: train", 2.4, "24 requests answered"),
-        LayersWeighed(0, (0.5, 1.5), "fisher"),
+        LayersWeighed(0, (0.5, 1.5), "fisher-ld"),
     ]
     for arm in ARMS:
         said.append(StageStarted(arm, steps, "steps"))
@@ -46,7 +46,7 @@ def record(
     *,
     end: Mapping[str, object] | None = None,
     kind: str = "distil",
-    title: str = "Tiny shop: slow, fisher, 24 requests",
+    title: str = "Tiny shop: slow, fisher-ld, 24 requests",
 ) -> Path:
     """Put a job down; without an end it is lost, unless somebody holds its lock."""
     folder = settings.data_dir / "jobs" / name

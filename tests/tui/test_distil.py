@@ -75,12 +75,12 @@ def test_what_an_earlier_app_left_is_found_and_shown_whole(settings: Settings) -
             shown = text_of(pilot.app)
             for text in (
                 "✓ done",
-                "Tiny shop: slow, fisher, 24 requests",
+                "Tiny shop: slow, fisher-ld, 24 requests",
                 "✓ train distilled  40 steps, best epoch 4",
                 "– title vectors  they are there",
                 "loss 5",
                 "NDCG@10 0.14",
-                "layers by fisher",
+                "layers by fisher-ld",
                 "1.500",
                 "it is better",
             ):
@@ -321,7 +321,7 @@ def test_a_true_distillation_to_its_end(shop: Shop, llama: Path) -> None:
             await ready(pilot, 1)
             await pilot.press("down")
             await until(pilot, lambda: "✓ done" in text_of(app))
-            for text in ("distilled", "loss", "NDCG@10", "layers by fisher", "gate: teacher"):
+            for text in ("distilled", "loss", "NDCG@10", "layers by fisher-ld", "gate: teacher"):
                 await until(pilot, lambda seen=text: seen in text_of(app), text)
 
     asyncio.run(first())

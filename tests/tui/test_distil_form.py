@@ -11,13 +11,15 @@ from textual.widgets import Input, Select
 
 from distill.config import DistilConfig
 from distill.jobs.jobs import Jobs
+from distill.methods import METHODS, with_method
 from recommender.config import Settings
 from storage.errors import BadSetting
 from tests.cli.shop import NAME
 from tests.distill.jobs.conftest import MODEL, Registry
 from tests.tui.distilling import begun, opened, ready, screen_of, side
 from tests.tui.shop import Shop, text_of, until
-from tui.distil_choices import Wanted, configured, teachers_here, title_of, weights_here
+from tui.distil_choices import Wanted, configured, needs_of, title_of
+from tui.distil_offers import teachers_here, weights_here
 from tui.widgets.distil_form import DistilForm
 from tui.widgets.job_list import JobList
 
@@ -51,8 +53,8 @@ def test_a_form_starts_a_job_that_is_then_looked_at(shop: Shop) -> None:
         async with opened(begun(shop.settings), (100, 30)) as pilot:
             await until(pilot, lambda: f"Distil {NAME}" in text_of(pilot.app))
             form = screen_of(pilot).query_one(DistilForm)
-            await until(pilot, lambda: "no Ollama server" in text_of(pilot.app))
-            form.query_one("#method", Select).value = "labels"
+            await until(pilot, lambda: "an Ollama server would add" in text_of(pilot.app))
+            form.query_one("#method", Select).value = "logits-only"
             form.query_one("#size", Select).value = "deep"
             form.query_one("#requests", Input).value = "32"
             form.query_one("#minutes", Input).value = ""
@@ -65,10 +67,11 @@ def test_a_form_starts_a_job_that_is_then_looked_at(shop: Shop) -> None:
             await until(pilot, lambda: side(pilot) == "job")
             job = screen_of(pilot).job
             assert job is not None
-            assert job.spec.title == f"{NAME}: slow, labels, 32 requests"
+            assert job.spec.title == f"{NAME}: slow, logits-only, 32 requests"
             made = DistilConfig.from_dict(job.spec.arguments)
             assert (made.category, made.teacher.spec, made.teacher.requests) == (NAME, "slow", 32)
-            assert (made.teacher.weights, made.loss.layer) == ("none", 0.0)
+            assert (made.method, made.teacher.weights) == ("logits-only", "none")
+            assert made.loss.layer == 0.0
             assert made.student.network.blocks == 4
             assert made.teacher.ignore_gate
             assert not made.final
@@ -103,7 +106,7 @@ def test_models_of_a_server_are_offered_and_its_absence_holds_nobody_up(
 
     async def flow() -> None:
         async with opened(begun(settings)) as pilot:
-            await until(pilot, lambda: "and 1 of an Ollama server" in text_of(pilot.app))
+            await until(pilot, lambda: "and 1 model of Ollama servers" in text_of(pilot.app))
             teacher = screen_of(pilot).query_one("#teacher", Select)
             assert teacher.value == "slow"
             teacher.value = MODEL
@@ -136,6 +139,8 @@ def test_a_damaged_list_of_models_is_said(shop: Shop) -> None:
         ({"epochs": "0"}, "epochs: '0' is no whole number of 1"),
         ({"seed": "-1"}, "seed: '-1' is no whole number"),
         ({"method": "magic"}, "no method 'magic'"),
+        ({"method": "tinybert"}, "'tinybert' compares token by token"),
+        ({"requests": "1"}, "one request does not differ from itself"),
         ({"size": "huge"}, "no size 'huge'"),
         ({"start": "middle"}, "starts from 'text' or 'free'"),
     ],
@@ -154,7 +159,27 @@ def test_what_is_wanted_is_what_the_command_line_would_do(settings: Settings) ->
     assert made == asked
     other = configured(Wanted("Books", "other:1b", weights="mine", minutes="3"), here)
     assert other == asked.with_teacher(spec="other:1b")
-    assert title_of(made, "fisher") == "Books: embedded, fisher, 3 min"
+    assert title_of(made) == "Books: embedded, fisher-ld, 3 min"
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_every_method_that_is_offered_can_be_configured(settings: Settings, name: str) -> None:
+    made = configured(Wanted("Books", "embedded", method=name, requests="2"), settings)
+    assert made.method == name
+    assert made == with_method(made, name)
+    needs = needs_of(name)
+    assert needs.weights == (made.teacher.weights != "none")
+    assert needs.teacher == (made.loss.output > 0 or made.loss.layer > 0)
+
+
+def test_one_request_is_enough_for_labels_and_said_as_one(settings: Settings) -> None:
+    wanted = Wanted("Books", "embedded", method="logits-only", requests="1")
+    assert title_of(configured(wanted, settings)) == "Books: embedded, logits-only, 1 request"
+
+
+def test_a_size_of_gru4rec_is_one(settings: Settings) -> None:
+    made = configured(Wanted("Books", "embedded", size="gru4rec"), settings)
+    assert made.student.network.architecture == "gru4rec"
 
 
 def test_own_backends_and_weights_of_the_settings_are_offered(settings: Settings) -> None:

@@ -35,7 +35,7 @@ def test_a_distillation_from_end_to_end() -> None:
     assert list(story.losses) == list(story.ndcg) == ["undistilled", "distilled"]
     assert [len(points) for points in story.losses.values()] == [40, 40]
     assert story.ndcg["distilled"] == [(1, 0.11), (2, 0.12), (3, 0.13), (4, 0.14)]
-    assert story.weighed == LayersWeighed(0, (0.5, 1.5), "fisher")
+    assert story.weighed == LayersWeighed(0, (0.5, 1.5), "fisher-ld")
     assert story.summary == ("gate: teacher MRR 0.5", "distilled: NDCG@10 0.19")
     assert list(story.log)[:3] == [
         "made by a test",

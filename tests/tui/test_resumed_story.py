@@ -41,6 +41,14 @@ def test_a_stage_that_counts_what_is_left_goes_on_where_it_was() -> None:
     assert stage_line(story.current, 60).plain == "▶ labels  34 of 40 requests"
 
 
+def test_until_a_resumed_job_begins_a_stage_the_one_it_left_off_is_shown() -> None:
+    story = stopped()
+    assert story.current is not None
+    assert (story.current.name, story.current.share) == ("labels", 0.75)
+    story.hear([StageStarted("vectors", 3), StageDone("vectors", 1.0)])
+    assert story.current is None
+
+
 def test_a_stage_that_is_stopped_twice_still_knows_its_whole() -> None:
     story = stopped(StageStarted("labels", 10, "requests"), Progress("labels", 4, 10), Resumed())
     story.hear([StageStarted("labels", 6, "requests"), Progress("labels", 3, 6)])

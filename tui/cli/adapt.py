@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -151,4 +152,5 @@ def show_adapted(done: Adapted) -> None:
         say(line)
     say(f"{done.run.id}: {done.folder}")
     if done.teacher:
-        note(f"next: recsys distill --category {done.category.name} --teacher {done.teacher}")
+        category = shlex.quote(done.category.name)
+        note(f"next: recsys distill --category {category} --teacher {done.teacher}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on, work
@@ -15,19 +15,20 @@ from textual.widgets import ContentSwitcher, OptionList
 
 from distill.jobs.records import Job, JobSpec, State
 from recommender.models import FETCH
-from storage.errors import BadSetting, RecsysError, UnknownName
-from tui import distil_choices
-from tui.distil_choices import Wanted
+from storage.errors import RecsysError, UnknownName
+from tui import distil_choices, distil_offers
+from tui.distil_choices import Wanted, needs_of
 from tui.job_story import Story
 from tui.job_watch import JobNews
+from tui.screens.compared import Compared
 from tui.screens.room import Room
 from tui.widgets.distil_form import DistilForm
 from tui.widgets.job_list import JobList
 from tui.widgets.no_data import NoData
 from tui.widgets.shown_job import ShownJob
+from tui.widgets.side_by_side import SideBySide
 
 if TYPE_CHECKING:
-    from recommender.config import Settings
     from storage.records import Category
 
 EVERY = 1.0
@@ -42,7 +43,8 @@ class Distil(Room):
     ABOUT = (
         "A distillation asks the teacher, measures its layers, and trains a student on both. It "
         "runs in a process of its own: leave this screen or the app, it goes on, and is found "
-        "again. Stopped, it can be resumed from its last checkpoint."
+        "again. Stopped, it can be resumed from its last checkpoint. The form begins with the "
+        "teacher that the Compare screen is about."
     )
     DEFAULT_CSS = """
     Distil JobList { width: 26; background: $surface; }
@@ -95,9 +97,26 @@ class Distil(Room):
         self._load_choices()
 
     def on_screen_resume(self) -> None:
-        """Catch up with what was said while another screen was shown."""
+        """Catch up with what was said and chosen while another screen was shown."""
         if self._looking is not None:
             self._read(self._looking)
+        teacher = self._compared()
+        if teacher is not None:
+            self.query_one(DistilForm).follow(teacher)
+
+    def _compared(self) -> str | None:
+        """Return the teacher of the Compare screen; None before that was opened, and if blind."""
+        try:
+            screens = self.app.get_screen_stack("compare")
+        except KeyError:
+            return None
+        for screen in screens:
+            if isinstance(screen, Compared) and screen.blind is None:
+                alive = [one.by for one in screen.comparison.columns if not one.dead]
+                focused = (side.current for side in screen.query(SideBySide))
+                at = next((column.by for column in focused if column is not None), "")
+                return distil_offers.compared(alive, at, self.recsys.settings)
+        return None
 
     def category_changed(self, category: Category | None) -> None:
         """Offer to distil it; where there is none, ways to get one."""
@@ -189,16 +208,26 @@ class Distil(Room):
             return
         self._starting = True
         try:
-            spec = wanted
-            if isinstance(spec, Wanted):
-                spec = await asyncio.to_thread(spec_of, spec, self.recsys.settings)
-            require_other(spec, self._jobs.values())
+            spec = await self._asked_for(wanted) if isinstance(wanted, Wanted) else wanted
+            distil_choices.require_other(spec, self._jobs.values())
             job = await self.recsys.jobs.start(spec)
             await self._list(job.id)
         except RecsysError as error:
             self.recsys.say(error)
         finally:
             self._starting = False
+
+    async def _asked_for(self, wanted: Wanted) -> JobSpec:
+        """Return the job that is wanted, once its teacher answers."""
+        settings, form = self.recsys.settings, self.query_one(DistilForm)
+        spec = await asyncio.to_thread(distil_choices.spec_of, wanted, settings)
+        if needs_of(wanted.method).teacher:
+            form.asking(True)
+            try:
+                await asyncio.to_thread(distil_offers.require_answer, wanted.teacher, settings)
+            finally:
+                form.asking(False)
+        return spec
 
     async def _tried(self, asked: Awaitable[object]) -> bool:
         try:
@@ -227,15 +256,15 @@ class Distil(Room):
         """Offer what is here at once, and what servers hold when they have answered."""
         settings, form = self.recsys.settings, self.query_one(DistilForm)
         try:
-            here = await asyncio.to_thread(distil_choices.teachers_here, settings)
-            weights = await asyncio.to_thread(distil_choices.weights_here, settings)
+            here = await asyncio.to_thread(distil_offers.teachers_here, settings)
+            weights = await asyncio.to_thread(distil_offers.weights_here, settings)
         except RecsysError as error:
             self.recsys.say(error)
             return
         form.offer_weights(weights)
         form.offer_teachers(here, "looking for Ollama models …")
-        held = await asyncio.to_thread(distil_choices.teachers_on_servers, settings)
-        form.offer_teachers(distil_choices.joined(here, held), distil_choices.said_of_servers(held))
+        held = await asyncio.to_thread(distil_offers.teachers_on_servers, settings)
+        form.offer_teachers(distil_offers.joined(here, held), distil_offers.said_of_servers(held))
 
     @work(exclusive=True, group="reading")
     async def _read(self, job: str) -> None:
@@ -286,28 +315,3 @@ class Distil(Room):
         job = self.job
         if job is not None and job.going and self.is_current and job.id in self._stories:
             self.query_one(ShownJob).tick(job, self._stories[job.id], time.monotonic())
-
-
-def spec_of(wanted: Wanted, settings: Settings) -> JobSpec:
-    """Return the job that is wanted.
-
-    Raises:
-        BadSetting: a number is none, or nothing can work like this.
-    """
-    config = distil_choices.configured(wanted, settings)
-    title = distil_choices.title_of(config, wanted.method)
-    return JobSpec("distil", config.category, title, config.as_dict())
-
-
-def require_other(spec: JobSpec, jobs: Iterable[Job]) -> None:
-    """Refuse to start what runs already: two of one kind would write the same files.
-
-    Raises:
-        BadSetting: a job that does the very same is under way.
-
-    >>> require_other(JobSpec("sample"), [])
-    """
-    for job in jobs:
-        same = (job.spec.kind, job.spec.category) == (spec.kind, spec.category)
-        if job.going and same and dict(job.spec.arguments) == dict(spec.arguments):
-            raise BadSetting(f"that runs already: {job.spec.named}")

@@ -11,12 +11,16 @@ from textual.message import Message
 from textual.widgets import Button, Checkbox, Input, Label, Select, Static
 
 from distill.methods import METHODS, SIZES, describe
-from tui.distil_choices import OWN, Choice, Wanted
+from tui.distil_choices import Wanted, needs_of
+from tui.distil_offers import OWN, Choice, joined
 from tui.shown import shown
 
 STARTS = (Choice("text", "the text of the items"), Choice("free", "chance"))
 MINUTES = "10"
 """What a first try may take."""
+OF_TEACHER = ("teacher", "minutes", "requests", "gate")
+"""Fields that are of no use where nobody teaches."""
+START, STARTING = "Start", "seeing whether the teacher answers …"
 
 
 class Tick(Checkbox):
@@ -59,14 +63,15 @@ class DistilForm(VerticalScroll):
         """`teacher` is the one there is; more come with `offer_teachers`."""
         super().__init__(id=id)
         self.category = ""
-        self._teacher = teacher
+        self._teachers = [Choice(teacher, teacher)]
+        self._followed: str | None = None
 
     def compose(self) -> ComposeResult:
         """Make the fields."""
         yield Static("", id="form-category", markup=False)
         with Horizontal(classes="row"):
             yield Label("Teacher", markup=False)
-            yield _select("teacher", [Choice(self._teacher, self._teacher)])
+            yield _select("teacher", self._teachers)
         yield Static("", id="teacher-about", classes="about", markup=False)
         with Horizontal(classes="row"):
             yield Label("Weights", markup=False)
@@ -90,7 +95,7 @@ class DistilForm(VerticalScroll):
             yield from _field("seed", "Seed", "", "0", second=True)
         yield Tick("even if no better than chance", id="gate", compact=True)
         yield Tick("then train on everything once more", id="final", compact=True)
-        yield Button("Start", id="start", variant="primary", compact=True)
+        yield Button(START, id="start", variant="primary", compact=True)
 
     def show_category(self, name: str, says: str) -> None:
         """Say whose people and items the student is for."""
@@ -99,8 +104,26 @@ class DistilForm(VerticalScroll):
 
     def offer_teachers(self, choices: Sequence[Choice], about: str) -> None:
         """Let one of these be chosen; `about` says how far the search for them is."""
-        _offer(self.query_one("#teacher", Select), choices)
+        self._teachers = list(choices)
+        self._offer_teachers()
         self.query_one("#teacher-about", Static).update(shown(about))
+
+    def follow(self, teacher: str) -> None:
+        """Choose the teacher that is compared; one chosen here stays until another is compared."""
+        if teacher != self._followed:
+            self._followed = teacher
+            self._offer_teachers()
+            self.query_one("#teacher", Select).value = teacher
+
+    def _offer_teachers(self) -> None:
+        beside = "" if self._followed is None else self._followed
+        followed = [Choice(beside, f"{beside} · of the Compare screen")] if beside else []
+        _offer(self.query_one("#teacher", Select), joined(self._teachers, followed))
+
+    def asking(self, is_so: bool) -> None:
+        """Say that a start waits for the teacher's answer, or that it waits no more."""
+        button = self.query_one("#start", Button)
+        button.label, button.disabled = (STARTING if is_so else START), is_so
 
     def offer_weights(self, choices: Sequence[Choice]) -> None:
         """Let one of these be chosen."""
@@ -133,11 +156,16 @@ class DistilForm(VerticalScroll):
         )
 
     def on_select_changed(self, event: Select.Changed) -> None:
-        """Say what a method does; one without layers needs no weights."""
+        """Say what a method does, and close the fields that it does not need."""
         if event.select.id == "method":
             name = _chosen(event.select)
-            self.query_one("#method-about", Static).update(shown(METHODS[name].about))
-            self.query_one("#weights", Select).disabled = name == "labels"
+            needs = needs_of(name)
+            bare = needs.teacher and not needs.weights
+            about = f"{METHODS[name].about}{'; no weights are opened' if bare else ''}"
+            self.query_one("#method-about", Static).update(shown(about))
+            self.query_one("#weights", Select).disabled = not needs.weights
+            for field in OF_TEACHER:
+                self.query_one(f"#{field}").disabled = not needs.teacher
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """Say what is wanted."""

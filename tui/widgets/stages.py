@@ -8,7 +8,7 @@ from textual.content import Content
 from textual.widget import Widget
 
 from recommender.events import amount
-from tui.job_story import Stage, StageState
+from tui.job_stage import Stage, StageState
 from tui.shown import shown
 from tui.text import duration, plain
 

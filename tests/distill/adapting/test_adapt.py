@@ -153,6 +153,31 @@ def test_the_test_part_decides_nothing_of_what_is_learned(
     assert not np.array_equal(rows_a, rows_b), "the poison is one"
 
 
+def test_weights_are_final_before_a_test_question_is_drawn(
+    tmp_path: Path, config: AdaptConfig, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where drawing one fails, everything that is learned was kept, and is what it would be."""
+
+    def poison(*_: object, **__: object) -> None:
+        raise BadData("the test part is poisoned")
+
+    kept = []
+    for name in ("whole", "poisoned"):
+        with Store.open(tmp_path / f"{name}.sqlite", tmp_path / name) as store:
+            add_shop(store)
+            if name == "poisoned":
+                monkeypatch.setattr("distill.adapting.adapt.test_questions", poison)
+                with pytest.raises(BadData, match="poisoned"):
+                    adapted(store, config, settings)
+            else:
+                adapted(store, config, settings)
+        found = (tmp_path / name).rglob("*.safetensors")
+        learned = {"adapter_model.safetensors", "model.safetensors"}
+        kept.append({file.name: file.read_bytes() for file in found if file.name in learned})
+    assert kept[0] == kept[1]
+    assert len(kept[0]) == 2
+
+
 def shop_rows(store: Store, done: Adapted) -> np.ndarray:
     [first, *_] = [f for f in done.rows if f.scope == judging.SCOPE]
     arrays = store.artifacts.load_arrays(store.artifacts.open(first.artifact), "rows.safetensors")

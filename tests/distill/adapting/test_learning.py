@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -140,3 +141,10 @@ def test_an_adapter_starts_to_know_what_it_was_taught(store: Store, lesson: Less
         losses.append(parts["letters"].item())
     assert losses[0] > 1.0
     assert losses[-1] < 0.2
+
+
+@pytest.mark.parametrize(("batch", "pieces"), [(8, 4), (7, 7), (1, 1), (2, 1)])
+def test_a_cpu_computes_a_step_in_small_pieces(lesson: Lesson, batch: int, pieces: int) -> None:
+    some = replace(lesson, config=replace(lesson.config, batch=batch))
+    assert batch % some.at_once == 0
+    assert batch // some.at_once == pieces

@@ -157,7 +157,7 @@ class TestRefusals:
         settings = Settings(data_dir=tmp_path)
         with pytest.raises(BadData, match="is a Hugging Face directory"):
             source_of(str(llama), settings)
-        with pytest.raises(RecsysError, match="no teacher 'absent.gguf'"):
+        with pytest.raises(RecsysError, match=r"no teacher 'absent\.gguf'"):
             source_of("absent.gguf", settings)
         with pytest.raises(RecsysError, match="nothing here is called 'absent'"):
             source_of("absent", settings)
@@ -204,6 +204,7 @@ class TestTheEmbeddedModel:
         sent = cases(version)["upload-create-score"].exchanges[1]
         assert sent.path == f"/api/blobs/sha256:{digest}"
 
+    @pytest.mark.slow
     def test_it_answers_as_the_same_cut_of_the_opened_model(
         self, models: Path, tmp_path: Path
     ) -> None:

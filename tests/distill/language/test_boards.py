@@ -86,7 +86,7 @@ def test_going_on_it_goes_on_at_the_same_step(model: EmbeddedBackend, tmp_path: 
 
 def test_a_directory_that_is_none_is_said(model: EmbeddedBackend, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a directory")
-    with pytest.raises(BadSetting, match="'.*file' cannot be written: "):
+    with pytest.raises(BadSetting, match=r"'.*file' cannot be written: "):
         list(fit(learner(model, None), CONFIG, tensorboard=tmp_path / "file"))
 
 

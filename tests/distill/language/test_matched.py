@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from distill.language.features import Capture, Captured, Wanted
-from distill.language.matched import ATTENTION_LOSSES, TokenLessons, _sight
+from distill.language.matched import ATTENTION_LOSSES, TokenLessons
 from distill.losses import LAYER_LOSSES
 from distill.matches import Match
 from storage.errors import BadSetting
@@ -191,20 +191,6 @@ def test_projections_are_the_seeds() -> None:
         assert weight.shape == (32, 24)
     assert not torch.equal(first.projections["0"].weight, first.projections["1"].weight)
     assert not lessons(Match(4, 2, projection="none"), width=32).projections
-
-
-# --- what tokens see ---------------------------------------------------------------------
-
-
-def test_whoever_would_see_nothing_sees_itself() -> None:
-    sight = _sight(REAL)
-    assert bool(sight.any(-1).all())
-    assert sight[0, 0].int().tolist()[:3] == [
-        [1, 0, 0, 0, 0, 0, 0],
-        [0, 1, 0, 0, 0, 0, 0],
-        [0, 1, 1, 0, 0, 0, 0],
-    ]
-    assert sight[1, 0, 5].int().tolist() == [0, 1, 1, 1, 0, 1, 0]
 
 
 def test_what_stands_first_and_what_fills_up_change_nothing(student: Any, teacher: Any) -> None:

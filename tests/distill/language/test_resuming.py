@@ -122,7 +122,7 @@ def test_patience_goes_on_counting(model: EmbeddedBackend, tmp_path: Path) -> No
     def task() -> LlamaLearner:
         return learner(model, None, training=texts(model, 4), validation=texts(model, 8, first=16))
 
-    result, said = fitted(task(), config)
+    result, _ = fitted(task(), config)
     assert result.steps < 60
     for done in (result.best_step, result.best_step + 2, result.steps):
         place = tmp_path / str(done)
@@ -137,28 +137,34 @@ def test_patience_goes_on_counting(model: EmbeddedBackend, tmp_path: Path) -> No
 
 
 class Stopped:
-    """A true task whose step is broken off in the middle, once."""
+    """A true task whose fourth step is broken off, in its pieces or once weights have moved."""
 
-    def __init__(self, inner: LlamaLearner, at: int) -> None:
-        self.inner, self.at = inner, at
+    def __init__(self, inner: LlamaLearner, where: str) -> None:
+        self.inner, self.where, self.step = inner, where, 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
     def losses(self, examples: Sequence[int], place: Place) -> Mapping[str, Tensor]:
-        if place.step == self.at and examples[0] != place.examples[0]:
+        self.step = place.step
+        if self.step == 3 and self.where == "losses" and examples[0] != place.examples[0]:
             raise KeyboardInterrupt
         return self.inner.losses(examples, place)
 
+    def follow(self) -> None:
+        self.inner.follow()
+        if self.step == 3 and self.where == "follow":
+            raise KeyboardInterrupt
 
+
+@pytest.mark.parametrize("where", ["losses", "follow"])
 def test_broken_off_inside_a_step_it_goes_on_from_before(
-    model: EmbeddedBackend, tmp_path: Path
+    model: EmbeddedBackend, tmp_path: Path, where: str
 ) -> None:
     config = replace(CONFIG, accumulate=2, checkpoint_seconds=0.0)
     result, said = fitted(everything(model), config)
-    begun: list[Event] = []
     with suppress(KeyboardInterrupt):
-        begun.extend(iter(fit(Stopped(everything(model), 3), config, checkpoint=tmp_path)))
+        list(fit(Stopped(everything(model), where), config, checkpoint=tmp_path))
     again, rest = fitted(everything(model), config, checkpoint=tmp_path)
     alike(result, again)
     assert losses_of(rest) == losses_of(said)[3:]

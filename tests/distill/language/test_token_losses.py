@@ -222,3 +222,11 @@ def test_texts_side_by_side_are_their_rows_mean(name: str, heads: tuple[int, int
     whole = loss(student, teacher, _sight(REAL), REAL)
     weighed = sum(piece * n for piece, n in zip(pieces, rows, strict=True)) / rows.sum()
     assert whole.item() == pytest.approx(weighed.item(), rel=1e-12)
+
+
+def test_whoever_would_see_nothing_sees_itself() -> None:
+    sight = _sight(REAL)
+    assert bool(sight.any(-1).all())
+    rows = {(0, 0): [1, 0, 0, 0, 0], (0, 2): [0, 1, 1, 0, 0], (1, 4): [0, 1, 1, 0, 1]}
+    for (b, t), row in rows.items():
+        assert sight[b, 0, t].int().tolist() == row

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from distill.config import DistilConfig
+from distill.config import DistilConfig, LossConfig
 from distill.data import MovingWeights
 from distill.language.learner import LlamaLearner, Taught
 from distill.language.loop import LoopConfig, Place, fit
@@ -25,9 +25,10 @@ from tests.distill.language.classroom import (
 )
 
 COMPARING = [name for name in TOKEN_METHODS if name != "layerdrop"]
-ON_TOKENS = [name for name in METHODS if name not in ("none", "logits-only", "labels-permuted")]
-"""Methods for students of either family, where they compare layers at all."""
 IMPORTANCE = (1.0, 3.0, 2.0)
+SETTING = Setting.of(3, 2, LossConfig(), IMPORTANCE)
+ON_TOKENS = [name for name, one in METHODS.items() if one.matches(SETTING)]
+"""Methods for students of either family that compare layers."""
 EIGHT = range(8)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from distill.arms import Arm, train_arm
 from distill.config import DistilConfig, check
@@ -219,12 +220,16 @@ def test_vectors_by_name(stored: tuple[Store, Ground], llama: Path, tmp_path: Pa
     np.testing.assert_array_equal(found, same)
 
 
-def test_a_state_is_that_of_a_history_of_one_title(llama: Path) -> None:
+def test_a_state_is_that_of_a_history_of_one_title_after_the_norm(llama: Path) -> None:
     encoder, model = StateEncoder(str(llama), device="cpu", precision="float32"), open_llama(llama)
+    scale = np.linspace(0.5, 2.0, 32)  # a new Llama's is 1 throughout, and would not be seen
+    with torch.no_grad():
+        encoder._model.model.model.norm.weight.copy_(torch.from_numpy(scale))
     found = encoder.encode(["Walnut Desk", "Pocket Radio"])
     for row, title in zip(found, ("Walnut Desk", "Pocket Radio"), strict=True):
-        state = model.states(Prompt((title,)), [model.describe().layers])[0]
-        np.testing.assert_allclose(row, state / np.linalg.norm(state), atol=1e-6)
+        raw = model.states(Prompt((title,)), [model.describe().layers])[0].astype(np.float64)
+        normed = scale * raw / np.sqrt((raw**2).mean() + 1e-6)
+        np.testing.assert_allclose(row, normed / np.linalg.norm(normed), atol=1e-5)
     assert encoder.name != StateEncoder(str(llama), noun="films").name
 
 
