@@ -68,17 +68,7 @@ def learn(
         yield StageSkipped(STAGE, "learned before")
         return _read(artifacts, found)
     task = AdaptTask(lesson, adapted, whole)
-    config = lesson.config
-    loop = LoopConfig(
-        steps=plan.steps,
-        batch=config.batch,
-        accumulate=config.batch // lesson.at_once,
-        learning_rate=config.learning_rate,
-        warmup=config.warmup,
-        evaluate_every=plan.evaluate_every,
-        patience=config.patience,
-        seed=config.seed,
-    )
+    loop = loop_of(lesson, plan)
     fitted: Fitted | None = None
     scratch = artifacts.scratch(ADAPTER, whole)
     for event in fit(task, loop, checkpoint=scratch, tensorboard=tensorboard, stage=STAGE):
@@ -97,6 +87,21 @@ def learn(
     found = keep_adapter(artifacts, whole, adapted, fitted.best, base, learned)
     artifacts.forget_scratch(ADAPTER, whole)
     return _read(artifacts, found)
+
+
+def loop_of(lesson: Lesson, plan: Plan) -> LoopConfig:
+    """Return how the loop learns a lesson for as long as was planned."""
+    config = lesson.config
+    return LoopConfig(
+        steps=plan.steps,
+        batch=config.batch,
+        accumulate=config.batch // lesson.at_once,
+        learning_rate=config.learning_rate,
+        warmup=config.warmup,
+        evaluate_every=plan.evaluate_every,
+        patience=config.patience,
+        seed=config.seed,
+    )
 
 
 def _read(artifacts: Artifacts, found: Artifact) -> Learned:

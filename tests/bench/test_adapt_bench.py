@@ -28,12 +28,12 @@ import torch
 from distill.adapting.adapters import insert, trained
 from distill.adapting.config import AdaptConfig
 from distill.adapting.learner import Lesson
-from distill.adapting.learning import AdaptTask
-from distill.adapting.planning import planned
+from distill.adapting.learning import AdaptTask, loop_of
+from distill.adapting.planning import Plan, planned
 from distill.adapting.questions import TrainingQuestions, choosing_questions
 from distill.adapting.rates import measure_rates
 from distill.ground import prepare, sampler
-from distill.language.loop import LoopConfig, fit
+from distill.language.loop import fit
 from distill.memory import peak_bytes
 from recommender.backends.embedded import EmbeddedBackend
 from recommender.models import resolve_model
@@ -54,8 +54,7 @@ with Store.open(folder / "recsys.sqlite", folder / "artifacts") as store:
     lesson = Lesson(backend, ground.texts, training, choosing, config)
     adapted = insert(backend.model, config.rank, seed=0)
     rates = measure_rates(lesson)
-    moments = LoopConfig(steps=2, learning_rate=config.learning_rate)
-    *_, fitted = fit(AdaptTask(lesson, adapted, {}), moments)
+    *_, fitted = fit(AdaptTask(lesson, adapted, {}), loop_of(lesson, Plan(2, 1)))
     print(json.dumps({
         **asdict(rates),
         "precision": backend.describe().precision,
