@@ -35,13 +35,13 @@ from tests.distill.language.classroom import (
 )
 
 CONFIG = LoopConfig(steps=5, batch=4, learning_rate=5e-3, evaluate_every=2, seed=3)
+MOVING = MovingWeights("student", 0.1, (1, 3))
 ROOT = Path(__file__).parents[3]
 
 
 def everything(model: EmbeddedBackend) -> LlamaLearner:
     """All that a checkpoint has to know: projections, mixtures, weights that move."""
-    moving = MovingWeights("student", 0.1, (1, 3))
-    return learner(model, EVERY_FEATURE, moving=moving)
+    return learner(model, EVERY_FEATURE, moving=MOVING)
 
 
 def left_out(model: EmbeddedBackend) -> LlamaLearner:
@@ -129,8 +129,7 @@ def test_patience_goes_on_counting(model: EmbeddedBackend, tmp_path: Path) -> No
         for event in (job := fit(task(), config, checkpoint=place)):
             if isinstance(event, StepDone) and event.step == done:
                 job.close()  # type: ignore[attr-defined]
-        again, _ = fitted(task(), config, checkpoint=place)
-        alike(result, again)
+        alike(result, fitted(task(), config, checkpoint=place)[0])
 
 
 # --- stopped in another way --------------------------------------------------------------
@@ -188,15 +187,12 @@ def test_a_checkpoint_of_another_run_is_refused(
     model: EmbeddedBackend, tmp_path: Path, changed: str
 ) -> None:
     closed_after(fit(everything(model), CONFIG, checkpoint=tmp_path), 3)
-    task, config = everything(model), CONFIG
-    if changed == "config":
-        config = replace(CONFIG, learning_rate=1e-3)
-    elif changed == "lessons":
-        task = learner(
-            model, moving=MovingWeights("student", 0.1, (1, 3)), training=texts(model, 15)
-        )
-    else:
-        task = learner(model, EVERY_FEATURE[:-1], moving=MovingWeights("student", 0.1, (1, 3)))
+    task = {
+        "config": everything(model),
+        "lessons": learner(model, moving=MOVING, training=texts(model, 15)),
+        "matches": learner(model, EVERY_FEATURE[:-1], moving=MOVING),
+    }[changed]
+    config = replace(CONFIG, learning_rate=1e-3) if changed == "config" else CONFIG
     with pytest.raises(BadSetting, match="of a run with other settings or data; next: rm -r"):
         next(fit(task, config, checkpoint=tmp_path))
 
@@ -250,7 +246,5 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(llama: Path, tmp_p
     rest = run(llama, tmp_path / "killed", None)
     assert begun | set(rest) == set(said), "a step was another one after it was killed"
     assert len(rest) < len(said), "it did not begin anew"
-    whole, killed = (
-        (tmp_path / name / "result.safetensors").read_bytes() for name in ("whole", "killed")
-    )
-    assert whole == killed
+    whole, killed = (tmp_path / name / "result.safetensors" for name in ("whole", "killed"))
+    assert whole.read_bytes() == killed.read_bytes()
