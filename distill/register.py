@@ -127,10 +127,10 @@ def _keep(store: Store, ground: Ground, config: DistilConfig, one: _Made, now: d
     )
     if store.runs.measurements(run.id):
         return run
-    rows = _keep_rows(store, run, one.evaluation)
+    rows = keep_rows(store, run, one.evaluation)
     figures = list(one.evaluation.measurements(run.id, rows))
     for other in one.beside:
-        beside = other.measurements(run.id, _keep_rows(store, run, other))
+        beside = other.measurements(run.id, keep_rows(store, run, other))
         figures += [replace(m, scope=f"{other.scope}/{other.name}") for m in beside]
     store.runs.add(run)
     # In one transaction: a run has all of its figures, or is registered again.
@@ -232,7 +232,8 @@ def _run_id(ground: Ground, name: str, details: Mapping[str, object], artifact: 
     return f"{slug}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def _keep_rows(store: Store, run: Run, evaluation: Evaluation) -> str:
+def keep_rows(store: Store, run: Run, evaluation: Evaluation) -> str:
+    """Keep what every figure of an evaluation is remade from; return the artifact's key."""
     inputs = {"run": run.id, "scope": evaluation.scope, "ranker": evaluation.name}
     with store.artifacts.writing("evaluation", inputs) as path:
         store.artifacts.save_arrays(path / "rows.safetensors", dict(evaluation.arrays()))

@@ -28,7 +28,7 @@ from distill.language.classroom import (
 )
 from distill.language.training import TrainedLlama
 from distill.pipeline import ALONE, UNDISTILLED, Distilled, called
-from distill.register import bounds, shown
+from distill.register import bounds, keep_rows, shown
 from recommender.config import Settings
 from recommender.embeddings import TextEncoder
 from recommender.evaluation import Evaluation
@@ -142,7 +142,7 @@ def register_pupil(
         return run
     figures = []
     for one in (pupil.evaluation, *beside):
-        rows = _keep_rows(store, run, one)
+        rows = keep_rows(store, run, one)
         scope = one.scope if one is pupil.evaluation else f"{one.scope}/{one.name}"
         figures += [replace(m, scope=scope) for m in one.measurements(run.id, rows)]
     store.runs.add(run)
@@ -173,13 +173,6 @@ def _said(room: Classroom, pupils: Sequence[Pupil], teacher: Evaluation) -> Iter
             f"{len(other.ranks)} test requests"
         )
     yield f"teacher: MRR {shown(teacher.table[METRIC])}"
-
-
-def _keep_rows(store: Store, run: Run, evaluation: Evaluation) -> str:
-    inputs = {"run": run.id, "scope": evaluation.scope, "ranker": evaluation.name}
-    with store.artifacts.writing("evaluation", inputs) as path:
-        store.artifacts.save_arrays(path / "rows.safetensors", dict(evaluation.arrays()))
-    return store.artifacts.key("evaluation", inputs)
 
 
 def _hash(parts: object) -> str:

@@ -80,7 +80,8 @@ class Written:
         self._stream = stream
         self._every = every
         self._clock = clock
-        self._started = self._shown = clock()
+        self._shown = clock()
+        self._first: tuple[float, int] | None = None
         self._unit = ""
 
     def __enter__(self) -> Written:
@@ -97,15 +98,18 @@ class Written:
     def show(self, event: Event) -> None:
         """Write a line for the event, or none where one was written just now."""
         if isinstance(event, StageStarted):
-            self._started = self._shown = self._clock()
-            self._unit = event.unit
+            self._shown = self._clock()
+            self._unit, self._first = event.unit, None
             much = f" {amount(event.total, event.unit)}" if event.total else ""
             self._write(f"{event.stage}:{much} …")
         elif isinstance(event, Progress):
             now = self._clock()
+            # A job that goes on begins in the middle: the first figure tells nothing of the rate.
+            began, done = self._first = self._first or (now, event.done)
             if now - self._shown >= self._every:
                 self._shown = now
-                self._write(_progress_line(event, self._unit, now - self._started))
+                rate = (event.done - done) / (now - began) if now > began else 0.0
+                self._write(_progress_line(event, self._unit, rate))
         else:
             line = _closing_line(event)
             if line:
@@ -197,13 +201,20 @@ def _closing_line(event: Event) -> str:
     return event.text if isinstance(event, Notice) else ""
 
 
-def _progress_line(event: Progress, unit: str, elapsed: float) -> str:
-    """Return e.g. 'labels: 120/700 requests, 17 %, 2 min 05 s left, 3.1/s'."""
+def _progress_line(event: Progress, unit: str, rate: float) -> str:
+    """Return e.g. 'labels: 120/700 requests, 17 %, 2 min 05 s left, 3.1/s'.
+
+    Args:
+        event: how far it is.
+        unit: of what is counted.
+        rate: done in a second; 0 where nobody knows.
+    """
     words = f"{event.stage}: {event.done:,}"
     if event.total:
         words += f"/{event.total:,}"
     words += f" {unit}".rstrip()
     if event.total and event.done:
-        left = elapsed * (event.total - event.done) / event.done
-        words += f", {100 * event.done // event.total} %, {duration(left)} left"
+        words += f", {100 * event.done // event.total} %"
+        if rate and event.done < event.total:
+            words += f", {duration((event.total - event.done) / rate)} left"
     return f"{words}, {event.note}" if event.note else words
