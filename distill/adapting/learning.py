@@ -65,7 +65,8 @@ def learn(
     }
     found = artifacts.find(ADAPTER, whole)
     if found is not None:
-        yield StageSkipped(STAGE, "learned before")
+        nothing = "" if tensorboard is None else ", nothing is left to be logged"
+        yield StageSkipped(STAGE, f"learned before{nothing}")
         return _read(artifacts, found)
     task = AdaptTask(lesson, adapted, whole)
     loop = loop_of(lesson, plan)

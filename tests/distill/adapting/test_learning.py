@@ -100,7 +100,7 @@ def test_it_knows_all_that_decides_it(task: AdaptTask, lesson: Lesson) -> None:
 
 
 def test_only_adapters_move_and_the_best_are_kept(
-    store: Store, lesson: Lesson, llama: Path
+    store: Store, lesson: Lesson, llama: Path, tmp_path: Path
 ) -> None:
     adapted = insert(lesson.backend.model, 2, seed=0)
     first = {name: weight.detach().clone() for name, weight in trained(adapted).items()}
@@ -124,6 +124,14 @@ def test_only_adapters_move_and_the_best_are_kept(
     assert again == [StageSkipped("adapt", "learned before")]
     assert (found.curve, found.adapter.key) == (learned.curve, learned.adapter.key)
     assert said[-1] != again[-1]
+
+    again, _ = finished(
+        learn(
+            *(store.artifacts, lesson, adapted, Plan(4, 2), {"data": "d", "weights": "w"}),
+            tensorboard=tmp_path / "log",
+        )
+    )
+    assert again == [StageSkipped("adapt", "learned before, nothing is left to be logged")]
 
 
 def test_an_adapter_starts_to_know_what_it_was_taught(store: Store, lesson: Lesson) -> None:
