@@ -11,26 +11,19 @@ from distill import measuring
 from distill.asking import Asked, Chosen
 from distill.config import DistilConfig
 from distill.ground import Ground
-from distill.matches import matched_layers
 from distill.measuring import STAGE, measure_layers
 from distill.methods import with_method
 from distill.teaching import (
-    FEWEST,
     Taught,
-    affordable,
     distillation,
-    observed_events,
-    plan_requests,
-    taught_share,
     teach,
 )
 from recommender.asking import labelling
 from recommender.asking.labelling import label_with_states, states_of
 from recommender.asking.requests import OPEN
 from recommender.backends.embedded import EmbeddedBackend
-from recommender.calibration import probabilities
 from recommender.events import Event, Notice, StageSkipped, StageStarted
-from recommender.scoring import Evidence, Scoring
+from recommender.scoring import Scoring
 from storage.errors import BadData, BadSetting, TeacherUnfit
 from storage.records import LabelRequest, LayerProfile
 from storage.store import Store
@@ -273,150 +266,3 @@ def test_letters_that_were_declined_leave_out_their_request(
     assert taught.states is not None
     assert whole.states is not None
     np.testing.assert_array_equal(taught.states, whole.states[left])
-
-
-# --- training material
-
-
-def taught(requests: int = 12, *, layers: int = 6, profile: bool = True) -> Taught:
-    rng = np.random.default_rng(0)
-    asked = [
-        LabelRequest(
-            key=f"{n}",
-            category_id=1,
-            purpose="train",
-            user=n,
-            event=n,
-            history=tuple(range(n + 1)),
-            candidates=tuple(range(50 * n, 50 * n + 4)),
-            target=0,
-            teacher="t",
-            method="likelihood",
-        )
-        for n in range(requests)
-    ]
-    importance = tuple(float(v) for v in range(1, layers + 1))
-    measured = LayerProfile("k", 1, "t", "fisher", 4, importance, importance, importance, "a")
-    return Taught(
-        Asked(
-            tuple(asked),
-            tuple(Evidence(0) for _ in asked),
-            tuple(30 * rng.normal(size=4) for _ in asked),
-            (True,) * requests,
-        ),
-        rng.normal(size=(requests, layers + 1, 8)).astype(np.float32),
-        measured if profile else None,
-        40.0,
-    )
-
-
-def test_labels_are_the_scores_at_the_fitted_temperature() -> None:
-    one = taught()
-    lesson = distillation(one, configured(), observed=12)
-    expected = np.stack([probabilities(scores, 40.0) for scores in one.asked.scores])
-    np.testing.assert_allclose(lesson.labels, expected, rtol=1e-6)
-    np.testing.assert_allclose(lesson.labels.sum(axis=1), 1, rtol=1e-6)
-    for history, candidates, request in zip(
-        lesson.histories, lesson.candidates, one.asked.requests, strict=True
-    ):
-        assert (tuple(history), tuple(candidates)) == (request.history, request.candidates)
-    assert one.states is not None
-    np.testing.assert_array_equal(lesson.states, one.states[:, matched_layers(6, 2)])
-
-
-@pytest.mark.parametrize("blocks", [1, 2, 3])
-@pytest.mark.parametrize("mode", ["fisher-ld", "uniform"])
-def test_layer_weights_sum_to_the_number_of_blocks(blocks: int, mode: str) -> None:
-    config = with_method(configured(), mode)
-    network = replace(config.student.network, blocks=blocks)
-    lesson = distillation(taught(), config.with_student(network=network), observed=12)
-    assert sum(lesson.layer_weights) == pytest.approx(blocks)
-    if mode == "uniform":
-        assert set(lesson.layer_weights) == {1.0}
-    elif blocks == 2:
-        np.testing.assert_allclose(lesson.layer_weights, [2 * 6 / 21, 2 * 15 / 21], rtol=1e-6)
-
-
-def test_a_student_deeper_than_the_teacher_is_refused() -> None:
-    config = configured()
-    deep = config.with_student(network=replace(config.student.network, blocks=7))
-    with pytest.raises(BadSetting, match="7 layers"):
-        distillation(taught(), deep, observed=12)
-
-
-@pytest.mark.parametrize("count", [2, 3, 12, 40])
-def test_permuted_answers_all_go_to_somebody_else(count: int) -> None:
-    one = taught(count)
-    config = configured()
-    told = distillation(one, config, observed=count)
-    dealt = distillation(one, config.with_loss(permute_labels=True), observed=count)
-    whose = [
-        next(n for n in range(count) if (told.candidates[n] == row).all())
-        for row in dealt.candidates
-    ]
-    assert sorted(whose) == list(range(count))
-    assert all(n != place for place, n in enumerate(whose))
-    np.testing.assert_array_equal(dealt.labels, told.labels[whose])
-    assert told.states is not None
-    np.testing.assert_array_equal(dealt.states, told.states[whose])
-    for mine, kept in zip(dealt.histories, told.histories, strict=True):
-        np.testing.assert_array_equal(mine, kept)
-    # The marginals: what is said over all requests is what was said.
-    np.testing.assert_array_equal(np.sort(dealt.labels, axis=0), np.sort(told.labels, axis=0))
-    assert dealt.layer_weights == pytest.approx(told.layer_weights)
-    again = distillation(one, config.with_loss(permute_labels=True), observed=count)
-    np.testing.assert_array_equal(again.candidates, dealt.candidates)
-
-
-def test_one_answer_counts_as_much_as_one_event() -> None:
-    config = configured().with_loss(output=0.8, layer=2.0, task=1.0)
-    lesson = distillation(taught(12), config, observed=48)
-    assert (lesson.output, lesson.layers, lesson.task) == (0.2, 0.5, 1.0)
-    assert taught_share(5, 0) == 1.0
-
-
-def test_events_are_training_rows_with_a_history(ground: Ground) -> None:
-    assert observed_events(ground) == len(ground.split.events("train"))
-
-
-# --- how many
-
-
-def test_more_minutes_afford_more_and_never_too_few() -> None:
-    config = configured(requests=0)
-    counts = [affordable(replace(config, minutes=m), 0.5) for m in (0.1, 5, 10, 20)]
-    assert counts[0] == FEWEST
-    assert counts == sorted(counts)
-    assert counts[3] - counts[2] == pytest.approx(2 * (counts[2] - counts[1]), abs=2)
-
-
-def test_a_plan_once_made_is_kept_to(shop: Store, ground: Ground, model: EmbeddedBackend) -> None:
-    card = model.describe()
-    config = replace(configured(requests=0), minutes=2)
-    said, first = finished(plan_requests(shop, ground, config, card, 0.5))
-    assert first == affordable(config, 0.5)
-    assert said == [
-        Notice(
-            "one request takes 0.50 s here: 2 minutes hardly cover choosing how the teacher scores "
-            f"and judging it; {first} training requests are asked all the same"
-        )
-    ]
-    said, again = finished(plan_requests(shop, ground, config, card, 0.01))
-    assert again == first
-    assert said == [Notice(f"{first} training requests, as planned before")]
-    for other in (
-        replace(config, minutes=3),
-        replace(config, seed=1),
-        config.with_teacher(candidates=9),
-        config.with_teacher(history_length=9),
-        config.with_teacher(fisher_requests=0),
-    ):
-        assert finished(plan_requests(shop, ground, other, card, 0.1))[1] != first
-
-
-def test_a_number_that_was_given_is_no_plan(
-    shop: Store, ground: Ground, model: EmbeddedBackend
-) -> None:
-    card = model.describe()
-    assert finished(plan_requests(shop, ground, configured(requests=77), card, 9.0)) == ([], 77)
-    assert finished(plan_requests(shop, ground, configured(requests=0), card, 9.0)) == ([], 500)
