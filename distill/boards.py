@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,7 +69,7 @@ def open_board(directory: Path | None, *, begun: int = 0) -> Iterator[Board]:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise BadSetting(
-            "TensorBoard is not installed", next_step="pip install tensorboard"
+            "TensorBoard is not installed", next_step=f"{sys.executable} -m pip install tensorboard"
         ) from error
     try:
         writer = SummaryWriter(str(directory))

@@ -215,10 +215,22 @@ def _refuse_unknown(record: Any, values: Mapping[str, object], where: str) -> No
     known = [one.name for one in fields(record)]
     for name, value in values.items():
         if name not in known:
-            raise BadSetting(f"no field {where + name!r} in a distillation{nearest(name, known)}")
+            inside = _holders(types, name)
+            near = f": it is {inside[0]}.{name}" if inside else nearest(name, known)
+            raise BadSetting(f"no field {where + name!r} in a distillation{near}")
         inner = next((one for one in _alternatives(types[name]) if is_dataclass(one)), None)
         if inner is not None and isinstance(value, Mapping):
             _refuse_unknown(inner, value, f"{where}{name}.")
+
+
+def _holders(types: Mapping[str, Any], name: str) -> list[str]:
+    """Return the fields whose own record has a field of this name."""
+    return [
+        field_name
+        for field_name, kind in types.items()
+        for one in _alternatives(kind)
+        if is_dataclass(one) and name in {inner.name for inner in fields(one)}
+    ]
 
 
 def _alternatives(kind: Any) -> tuple[Any, ...]:

@@ -18,7 +18,7 @@ import yaml
 
 from distill.config import DistilConfig
 from distill.methods import with_method
-from storage.errors import BadSetting
+from storage.errors import BadSetting, nearest
 
 PUBLISHED = Path(__file__).parent / "published"
 """Where the settings of papers lie, one file a paper."""
@@ -50,6 +50,7 @@ def find_config(name: str | Path) -> Path:
         return PUBLISHED / f"{name}.yaml"
     raise BadSetting(
         f"no configuration {str(name)!r}: neither a file nor one of {', '.join(published())}"
+        f"{nearest(str(name), published())}"
     )
 
 
@@ -119,10 +120,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         said = " ".join(str(error).split())
         raise BadSetting(f"{str(path)!r} is no YAML: {said}") from error
-    if found is None:
-        return {}
+    except RecursionError as error:
+        raise BadSetting(f"{str(path)!r} is nested too deeply for a configuration") from error
+    if not found:
+        raise BadSetting(f"{str(path)!r} says nothing: it holds no 'name: value'")
     if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
-        raise BadSetting(f"{str(path)!r} does not hold names with values")
+        raise BadSetting(f"{str(path)!r} does not hold names with values, 'name: value'")
     return found
 
 

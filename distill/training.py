@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -69,7 +70,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         """Check ranges before anything expensive."""
         counts = (self.epochs, self.patience, self.batch, self.request_batch, self.negatives)
-        if min(counts) < 1 or not 0 <= self.warmup < 1 or self.learning_rate <= 0:
+        rates = (self.learning_rate, self.clip)
+        sound = all(0 < one < math.inf for one in rates) and 0 <= self.weight_decay < math.inf
+        if min(counts) < 1 or not 0 <= self.warmup < 1 or not sound:
             raise BadSetting(f"a training setting is out of its range: {self!r}")
         drawn = (self.gbce_negatives, self.bce_negatives)
         if (

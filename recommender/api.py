@@ -249,9 +249,10 @@ class Recommender:
             return self.store.runs.best(self.category.id)
         run = self.store.runs.get(which)
         if run.category_id != self.category.id or run.kind != "student":
+            listed = f"recsys runs list --category {self.category.name}"
             raise UnknownName(
                 f"run {which!r} is no student of {self.category.name!r}",
-                next_step=f"recsys runs list --category {self.category.name}",
+                next_step=f"--by teacher:{which}" if run.kind == "teacher" else listed,
             )
         return run
 

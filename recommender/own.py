@@ -120,7 +120,9 @@ def load_class(place: str, what: str, folder: Path | None = None) -> Callable[..
             ) from error
         raise _broken(f"the {what} {place!r} cannot be loaded", error) from error
     found = getattr(loaded, name, None)
-    if not callable(found):
+    if found is not None and not callable(found):
+        raise BadSetting(f"{place!r} is {found!r}, and no {kind}", next_step=step)
+    if found is None:
         near = get_close_matches(name, dir(loaded), n=1)
         meant = f"; did you mean {near[0]!r}?" if near else ""
         where = getattr(loaded, "__file__", None) or "built in"

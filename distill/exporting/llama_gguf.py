@@ -99,7 +99,7 @@ def write(
         for one in planned:
             writer.write_tensor_data(_written(one))
             done += one.size
-            yield Progress(stage, done // 2**20, whole // 2**20, one.name)
+            yield Progress(stage, done // 1_000_000, whole // 1_000_000, one.name)
     finally:
         writer.close()
 

@@ -45,19 +45,23 @@ def export_directory(
     files = [one for one in _folder(model, artifacts).iterdir() if one.is_file()]
     files = sorted(one for one in files if one.name != MANIFEST)
     size = sum(one.stat().st_size for one in files)
-    yield StageStarted(STAGE, size // 2**20, "MB")
+    yield StageStarted(STAGE, size // 1_000_000, "MB")
     done = 0
     with whole_directory(target, force=force, size=size) as part:
         for file in files:
             shutil.copyfile(file, part / file.name)
             done += file.stat().st_size
-            yield Progress(STAGE, done // 2**20, size // 2**20, file.name)
+            yield Progress(STAGE, done // 1_000_000, size // 1_000_000, file.name)
     yield StageDone(STAGE, clock() - started, f"{size / 1e6:.0f} MB")
     said = f"{len(files)} files, as they are"
     if model.place.kind == "gguf":
         said = f"{model.place.path.name}, de-quantised to float32"
     yield Exported(
-        "hf", str(target), size, (said,), f"recsys recommend --by teacher --teacher {target}"
+        "hf",
+        str(target),
+        size,
+        (said,),
+        f"recsys recommend --by teacher --teacher {target} --user …",
     )
 
 

@@ -122,7 +122,7 @@ def write_gguf(
     planned = plan_tensors(directory, config, format)
     vocabulary = vocabulary_of(teacher, directory, tokenizer, config.vocab_size)
     size = sum(one.size for one in planned)
-    yield StageStarted(STAGE, size // 2**20, "MB")
+    yield StageStarted(STAGE, size // 1_000_000, "MB")
     yield from write(part, planned, config, vocabulary, format=format, name=model.name, stage=STAGE)
     yield StageDone(STAGE, clock() - started, f"{part.stat().st_size / 1e6:.0f} MB as {format}")
     return vocabulary

@@ -107,7 +107,7 @@ def export_ollama(
         order.name,
         0,
         (f"tokenizer {source}", *_kept(teacher.manners), probe.in_words()),
-        f"recsys recommend --by teacher --teacher {order.name}",
+        f"recsys recommend --by teacher --teacher {order.name} --user …",
         figures_of(probe),
     )
 
@@ -132,9 +132,9 @@ def _made(
         if files.has(digest):
             yield StageSkipped(UPLOAD, "the server has the file")
         else:
-            yield StageStarted(UPLOAD, size // 2**20, "MB")
+            yield StageStarted(UPLOAD, size // 1_000_000, "MB")
             for sent in files.send(file, digest):
-                yield Progress(UPLOAD, sent // 2**20, size // 2**20)
+                yield Progress(UPLOAD, sent // 1_000_000, size // 1_000_000)
             yield StageDone(UPLOAD, clock() - started, f"{size / 1e6:.0f} MB")
         started = clock()
         yield StageStarted(CREATE)

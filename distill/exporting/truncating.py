@@ -163,7 +163,7 @@ def truncate(
     fields = [_shortened(one, head, kept) for one in head.fields.values()]
     before = head_bytes(head.version, fields, tensors, head.alignment)
     size = len(before) + sum(padded(one.size, head.alignment) for one in tensors)
-    yield StageStarted(STAGE, size // 2**20, "MB")
+    yield StageStarted(STAGE, size // 1_000_000, "MB")
     with (
         whole_file(target, force=force, size=size) as part,
         head.path.open("rb") as source,
@@ -175,7 +175,7 @@ def truncate(
             _copy(source, one, stream)
             stream.write(bytes(padded(one.size, head.alignment) - one.size))
             done += padded(one.size, head.alignment)
-            yield Progress(STAGE, done // 2**20, size // 2**20, one.name)
+            yield Progress(STAGE, done // 1_000_000, size // 1_000_000, one.name)
     seconds = clock() - started
     yield StageDone(STAGE, seconds, f"{size / 1e6:.0f} MB")
     yield Truncated(

@@ -105,9 +105,8 @@ def open_classroom(
         most=own.validation,
         seed=config.seed,
     )
-    asked = test_questions(
-        ground.split, sampler(ground, config), seed=config.seed, most=own.test_requests
-    )
+    most = min(own.test_requests, config.max_users or own.test_requests)  # one a person
+    asked = test_questions(ground.split, sampler(ground, config), seed=config.seed, most=most)
     reading = Reading(tuple(laid), tuple(held))
     choosing = teachers[0].chosen.questions
     return Classroom(store, ground, backend, reading, tuple(asked), choosing, config.seed)

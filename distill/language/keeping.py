@@ -10,7 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from distill.importance.criteria import CRITERIA
 from distill.importance.statistics.selection import kept_layers
+from distill.language.settings import LanguageConfig
 from storage.errors import BadSetting, nearest
 
 RULES = ("first", "last", "uniform", "top-bottom", "random")
@@ -95,6 +97,28 @@ def supervising_outputs(profile: Sequence[float], student_layers: int) -> tuple[
     """
     kept = keep_set("profile", len(profile), student_layers, profile=profile)
     return tuple(layer + 1 for layer in kept)
+
+
+def require_rules(config: LanguageConfig) -> None:
+    """Refuse a rule, or a criterion, that there is not: before anything is opened.
+
+    Raises:
+        BadSetting: it, with the nearest.
+
+    >>> require_rules(LanguageConfig(making="cut", keep="frist"))
+    Traceback (most recent call last):
+    ...
+    storage.errors.BadSetting: no rule 'frist' for what a cut keeps; did you mean 'first'?
+    """
+    rule, criterion = config.keep, config.supervised_by
+    numbers = all(part.strip().isdecimal() for part in rule.split(","))
+    if config.making == "cut" and rule not in (*RULES, *CRITERIA) and not numbers:
+        known = [*RULES, *CRITERIA]
+        raise BadSetting(f"no rule {rule!r} for what a cut keeps{nearest(rule, known)}")
+    if config.making == "fresh" and criterion and criterion not in CRITERIA:
+        raise BadSetting(
+            f"no criterion {criterion!r} to supervise by{nearest(criterion, [*CRITERIA])}"
+        )
 
 
 def _scores(rule: str, layers: int, keep: int, seed: int) -> np.ndarray:

@@ -15,10 +15,16 @@ import torch
 from distill.importance.criteria import CRITERIA
 from distill.language.cutting import cut
 from distill.language.fresh import fresh
-from distill.language.keeping import RULES, aligned_outputs, keep_of, keep_set, supervising_outputs
+from distill.language.keeping import (
+    aligned_outputs,
+    keep_of,
+    keep_set,
+    require_rules,
+    supervising_outputs,
+)
 from distill.language.settings import LanguageConfig
 from distill.matches import matched_layers
-from storage.errors import BadSetting, nearest
+from storage.errors import BadSetting
 from storage.store import Store
 
 LISTWISE = "listwise"
@@ -52,13 +58,13 @@ def design(
     Raises:
         BadSetting: no such rule, or a criterion that nobody measured.
     """
+    require_rules(config)
     if config.making == "cut":
         number = keep_of(config.cut, layers)
         if config.keep in CRITERIA:
             profile = profile_of(store, category_id, weights, config.keep)
             kept = keep_set("profile", layers, number, profile=profile)
         else:
-            _refuse_unknown(config.keep)
             kept = keep_set(config.keep, layers, number, seed=seed)
         return Design(
             f"cut {len(kept)} of {layers} ({config.keep})", aligned_outputs(kept, layers), kept
@@ -107,10 +113,3 @@ def profile_of(store: Store, category_id: int, weights: str, criterion: str) -> 
 def learned_weights(student: Any) -> list[torch.Tensor]:
     """Return what of a student is learned."""
     return [weight for weight in student.parameters() if weight.requires_grad]
-
-
-def _refuse_unknown(rule: str) -> None:
-    numbers = all(part.strip().isdecimal() for part in rule.split(","))
-    if rule not in RULES and not numbers:
-        known = [*RULES, *CRITERIA]
-        raise BadSetting(f"no rule {rule!r} for what a cut keeps{nearest(rule, known)}")

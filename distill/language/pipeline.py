@@ -135,7 +135,6 @@ def register_pupil(
         status="done",
         created_at=(now or datetime.now(UTC)).isoformat(timespec="seconds"),
         artifact=artifact.key,
-        selection=pupil.trained.about.get("validation"),
     )
     register(settings.models, run.id, artifact.path)
     if store.runs.measurements(run.id):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -18,6 +19,7 @@ CUTS: Mapping[str, float] = MappingProxyType(
     {"cut-50": 0.5, "cut-62.5": 0.625, "cut-75": 0.75, "cut-87.5": 0.875}
 )
 """Cuts: name -> share of the teacher's layers that is taken away."""
+MOST_RANK = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +78,11 @@ class LanguageConfig:
             raise BadSetting(f"a setting of a Llama student is out of its range: {self!r}")
         if not (0 <= self.cut < 1 and 0 <= self.layerdrop < 1 and 0 <= self.warmup < 1):
             raise BadSetting(f"cut, layerdrop and warmup are shares below 1: {self!r}")
-        if self.learning_rate <= 0 or self.clip <= 0 or self.weight_decay < 0:
+        rates = (self.learning_rate, self.clip)
+        if not all(0 < one < math.inf for one in rates) or not 0 <= self.weight_decay < math.inf:
             raise BadSetting(f"a setting of a Llama student is out of its range: {self!r}")
+        if self.lora_rank > MOST_RANK:
+            raise BadSetting(f"a LoRA of rank {self.lora_rank}: at most {MOST_RANK}")
         if self.hidden % self.heads:
             raise BadSetting(f"width {self.hidden} is not a multiple of {self.heads} heads")
         if self.batch % self.accumulate:

@@ -98,6 +98,8 @@ def _run(store: Store, category: Category, which: str) -> Run:
         return best
     run = store.runs.get(which)
     if run.category_id != category.id or run.kind != "student":
+        if run.kind == "teacher":
+            step = f"--by teacher:{which}"
         raise UnknownName(f"run {which!r} is no student of {category.name!r}", next_step=step)
     return run
 

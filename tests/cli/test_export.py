@@ -99,7 +99,7 @@ def test_back_on_a_server_and_asked_there(
         assert done.code == 0, done.err
         assert done.out.splitlines()[0] == "my-student"
         assert done.err.rstrip().endswith(
-            "next: recsys recommend --by teacher --teacher my-student"
+            "next: recsys recommend --by teacher --teacher my-student --user …"
         )
         assert "my-student:latest" in server.pulled
         again = run("export", "llama-1", "--to", "ollama", "my-student", "--host", server.url)

@@ -123,3 +123,20 @@ def test_what_cannot_be_is_one_sentence(distill, more: tuple[str, ...], what: st
     assert done.code == 1, done.out
     assert what in done.err
     assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("more", "what"),
+    [
+        (("--student", "cut-75", "--layers", "5"), "--layers is for a student from scratch"),
+        (("--student", "micro", "--keep", "first"), "--keep is for a cut"),
+        (("--student", "micro", "--epochs", "1"), "next: --tokens"),
+        (("--student", "gru4rec", "--heads", "4"), "which a GRU4Rec has none of"),
+    ],
+)
+def test_flags_that_a_kind_of_student_has_no_use_for(
+    run: Run, data: Path, more: tuple[str, ...], what: str
+) -> None:
+    done = run("distill", "--category", SHOP, *more)
+    assert done.code == 1
+    assert what in done.err

@@ -84,4 +84,22 @@ def test_a_file_that_is_none(tmp_path: Path) -> None:
     large.write_bytes(b"#" * 1_000_001)
     with pytest.raises(BadSetting, match="too large"):
         read_yaml(large)
-    assert read_yaml(written(tmp_path, "# nothing\n")) == {}
+    with pytest.raises(BadSetting, match="says nothing"):
+        read_yaml(written(tmp_path, "# nothing\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("[" * 3000, "is nested too deeply"),
+        ("", "says nothing"),
+        ("requests: 5", "no field 'requests' in a distillation: it is teacher.requests"),
+        ("student: {learning_rate: .nan}", "out of its range"),
+        ("language: {lora_rank: 100000}", "at most 512"),
+    ],
+)
+def test_what_would_end_badly_is_one_sentence(tmp_path: Path, text: str, what: str) -> None:
+    with pytest.raises(BadSetting) as error:
+        configured_by(PLAIN, written(tmp_path, text))
+    assert what in str(error.value)
+    assert len(str(error.value)) < 2000

@@ -147,7 +147,7 @@ def test_what_names_no_class_is_said_so(place: str) -> None:
     [
         (None, "Mine", "there is no module 'own_nowhere'", ""),
         ("class Mein: ...", "Mine", "has no class 'Mine'; did you mean 'Mein'", ""),
-        ("Mine = 3", "Mine", "has no class 'Mine'", ""),
+        ("Mine = 3", "Mine", "is 3, and no class", ""),
         ("import own_missing_thing", "Mine", "No module named 'own_missing_thing'", "line 1"),
         ("from math import no_such", "Mine", "ImportError: cannot import name 'no_such'", "line 1"),
         ("\nx = 1 / 0", "Mine", "ZeroDivisionError: division by zero", "line 2"),

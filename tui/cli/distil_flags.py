@@ -43,6 +43,7 @@ def asked_for(base: DistilConfig, found: ResolvedSettings, flags: Flags) -> Dist
     # Imported here: `recsys --help` distils nothing.
     from distill.config import check
     from distill.config_files import configured_by, merged, overridden
+    from distill.language.keeping import require_rules
     from distill.methods import check_method
     from distill.students import shape_values, values_of
 
@@ -57,6 +58,7 @@ def asked_for(base: DistilConfig, found: ResolvedSettings, flags: Flags) -> Dist
         over = merged(over, values)
     over |= {name: value for name, value in flags.rest.items() if value is not None}
     _refuse_other_family(text, own, _given({"student": flags.sequential}))
+    _refuse_other_making(flags, named, file)
     over = merged(over, _typed(found)) if flags.config else over
     if flags.method:
         over["method"] = flags.method
@@ -72,6 +74,8 @@ def asked_for(base: DistilConfig, found: ResolvedSettings, flags: Flags) -> Dist
             "a student that reads text is made and taught by weights, and --weights is 'none'",
             next_step="--weights auto",
         )
+    if made.language is not None:
+        require_rules(made.language)
     check(made)
     check_method(made, folder=folder)
     return made
@@ -91,8 +95,35 @@ def _refuse_other_family(text: bool, own: Mapping[str, Any], sequential: Mapping
     for values in wrong.values():
         flag = f"--{next(iter(values)).replace('_', '-')}"
         kind = "sequential student" if text else "student that reads text"
+        step = "--student standard" if text else "--student micro"
+        if flag == "--keep":
+            step = "--student cut-75"
+        if flag == "--epochs":
+            step = "--tokens, how much a student that reads text is trained"
+        raise BadSetting(f"{flag} is for a {kind}", next_step=step)
+
+
+def _refuse_other_making(flags: Flags, named: Mapping[str, Any], file: DistilConfig) -> None:
+    """Refuse flags that the student's kind has no use for."""
+    layers, hidden, heads = flags.shape
+    text = named.get("language") or (file.language and {"making": file.language.making}) or {}
+    network = named.get("student", {}).get("network", {})
+    making = "" if "student" in named else text.get("making", "")
+    given = {"--layers": layers, "--hidden": hidden, "--heads": heads}
+    typed = [flag for flag, value in given.items() if value is not None]
+    if making == "cut" and typed:
         raise BadSetting(
-            f"{flag} is for a {kind}", next_step=f"--student {'standard' if text else 'micro'}"
+            f"{typed[0]} is for a student from scratch: a cut has its teacher's shape",
+            next_step="--student micro, or --keep for which layers a cut keeps",
+        )
+    if making == "fresh" and flags.language.get("keep") is not None:
+        raise BadSetting(
+            "--keep is for a cut: a student from scratch keeps nothing",
+            next_step="--student cut-75",
+        )
+    if network.get("architecture") == "gru4rec" and heads is not None:
+        raise BadSetting(
+            "--heads is of attention, which a GRU4Rec has none of", next_step="no --heads"
         )
 
 

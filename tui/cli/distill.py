@@ -95,7 +95,9 @@ def distill(
     ] = None,
     lora_rank: Annotated[
         int | None,
-        typer.Option(min=0, metavar="R", help="Train a student of text by LoRA; 0 is whole."),
+        typer.Option(
+            min=0, max=512, metavar="R", help="Train a student of text by LoRA; 0 is whole."
+        ),
     ] = None,
     max_users: options.MaxUsers = 0,
     seed: options.Seed = None,

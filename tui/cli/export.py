@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from storage.errors import BadSetting
 from tui.cli import options
 from tui.cli.progress import follow
 from tui.cli.render import note, say, show_json
@@ -34,8 +35,9 @@ def export(
         ),
     ],
     format: Annotated[
-        Literal["f16", "q8_0"], typer.Option("--format", help="Of the matrices of a GGUF file.")
-    ] = "q8_0",
+        Literal["f16", "q8_0"] | None,
+        typer.Option("--format", help="Of the matrices of a GGUF file; q8_0 if not said."),
+    ] = None,
     teacher: Annotated[
         str | None,
         typer.Option(
@@ -66,7 +68,11 @@ def export(
     from distill.exporting.export import Wish, export
 
     found = options.settings(db=db, hosts=tuple(host) if host else None, seed=seed)
-    wish = Wish(run, to, target, format, teacher or "", int8, force)
+    if format and to not in ("gguf", "ollama"):
+        raise BadSetting(
+            f"--format is of a GGUF file, and --to {to} writes none", next_step="no --format"
+        )
+    wish = Wish(run, to, target, format or "q8_0", teacher or "", int8, force)
     with options.opened_if_any(found) as store:
         done = follow(export(wish, found, store), Exported)
     if json:

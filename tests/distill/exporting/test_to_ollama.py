@@ -88,7 +88,7 @@ class TestOnAServer:
     ) -> None:
         receiving = server(version=version)
         _, done = exported(family, tmp_path, receiving.url)
-        assert done.next_step == f"recsys recommend --by teacher --teacher {NAME}"
+        assert done.next_step == f"recsys recommend --by teacher --teacher {NAME} --user …"
         assert done.figures["largest"] < 0.05
         assert done.figures["compared"] == 50
         backend = open_backend(NAME, settings_of(tmp_path, receiving.url))
