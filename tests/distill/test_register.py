@@ -25,7 +25,7 @@ from recommender.significance import paired_interval
 from storage.records import Artifact, LayerProfile, Run
 from storage.store import Store
 from tests.distill.conftest import configured
-from tests.distill.test_teaching import taught as answers
+from tests.distill.test_what_is_taught import taught as answers
 from tests.tiny import add_shop
 
 CARD = ModelCard("smol", "llama", 30, 576, 134_515_008, "sha256:ab", "float32", "x")
