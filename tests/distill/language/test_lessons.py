@@ -17,7 +17,7 @@ from recommender.backends.embedded import EmbeddedBackend
 from recommender.splits import TEST, TRAIN, VALID, Split
 from storage.errors import BadData, BadSetting
 from storage.records import Part
-from tests.recommender.test_embedded import open_tiny
+from tests.recommender.tiny_bytes import open_tiny
 
 TITLES = ("Steel kettle, 1.7 l", "Oak desk", "Blue ink", "<|end|>", "A very long title " * 9)
 LONG = 4000
