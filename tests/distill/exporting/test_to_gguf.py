@@ -123,7 +123,7 @@ class TestDirectories:
         assert {one.name for one in (tmp_path / "out").iterdir()} == names
         for name in names:
             assert (tmp_path / "out" / name).read_bytes() == (student / name).read_bytes()
-        assert done.next_step.endswith(f"--teacher {tmp_path / 'out'}")
+        assert done.next_step.endswith(f"--teacher {tmp_path / 'out'} --user …")
 
     def test_a_file_becomes_a_directory_of_its_numbers(self, family: Path, tmp_path: Path) -> None:
         artifacts = Artifacts(tmp_path / "artifacts")
