@@ -11,11 +11,14 @@ from textual.message import Message
 from textual.widgets import Button, Checkbox, Input, Label, Select, Static
 
 from distill.methods import METHODS, SIZES, describe
+from distill.methods.rankwise import RANKED_METHODS
 from tui.distil_choices import Wanted, needs_of
 from tui.distil_offers import OWN, Choice, joined
 from tui.shown import shown
 
 STARTS = (Choice("text", "the text of the items"), Choice("free", "chance"))
+LISTED = {**METHODS, **RANKED_METHODS}
+"""What a sequential student can learn by."""
 MINUTES = "10"
 """What a first try may take."""
 OF_TEACHER = ("teacher", "minutes", "requests", "gate")
@@ -85,7 +88,7 @@ class DistilForm(VerticalScroll):
             yield _select("start-from", STARTS)
         with Horizontal(classes="row"):
             yield Label("Method", markup=False)
-            yield _select("method", [Choice(name, name) for name in METHODS])
+            yield _select("method", [Choice(name, name) for name in LISTED])
         yield Static("", id="method-about", classes="about", markup=False)
         with Horizontal(classes="row"):
             yield from _field("minutes", "Minutes", MINUTES, "no limit")
@@ -161,7 +164,7 @@ class DistilForm(VerticalScroll):
             name = _chosen(event.select)
             needs = needs_of(name)
             bare = needs.teacher and not needs.weights
-            about = f"{METHODS[name].about}{'; no weights are opened' if bare else ''}"
+            about = f"{LISTED[name].about}{'; no weights are opened' if bare else ''}"
             self.query_one("#method-about", Static).update(shown(about))
             self.query_one("#weights", Select).disabled = not needs.weights
             for field in OF_TEACHER:
