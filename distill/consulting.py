@@ -7,6 +7,7 @@ and no student: `recsys label` ends where `recsys distill` goes on.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -94,7 +95,8 @@ def consult(
         TeacherUnfit: none is.
     """
     ground, teachers = yield from hire(store, config, settings, encoder=encoder, with_weights=True)
-    try:
+    with ExitStack() as undone:
+        undone.callback(let_go, teachers)
         fusion = fuse(teachers) if len(teachers) > 1 else None
         if fusion is not None:
             yield Notice(how_fused(teachers, fusion))
@@ -106,10 +108,8 @@ def consult(
             asked = teach(one.listener, ground, config, one.weights, one.chosen, count, quiet=later)
             lessons.append((yield from asked))
         taught = lessons[0] if fusion is None else fused(teachers, lessons, fusion)
-        return Consulted(ground, tuple(teachers), fusion, taught)
-    except BaseException:
-        let_go(teachers)
-        raise
+        undone.pop_all()
+    return Consulted(ground, tuple(teachers), fusion, taught)
 
 
 def hire(
@@ -135,7 +135,8 @@ def hire(
     encoder = encoder or embedded_encoder(settings.models)
     ground = yield from prepare(store, config, encoder)
     teachers: list[Consultant] = []
-    try:
+    with ExitStack() as undone:
+        undone.callback(let_go, teachers)
         for spec in specs:
             try:
                 looked_into = with_weights and not teachers
@@ -147,9 +148,7 @@ def hire(
                 if len(specs) == 1:
                     raise
                 yield Notice(f"{spec} is left out: {error.what}")
-    except BaseException:
-        let_go(teachers)
-        raise
+        undone.pop_all()
     if not teachers:
         raise TeacherUnfit(
             f"none of {', '.join(specs)} is fit to teach", next_step="recsys distill --ignore-gate"
@@ -168,7 +167,8 @@ def measure_teacher(
 ) -> Generator[Event, None, Consultant]:
     """Open one teacher, choose how it is scored, and judge it."""
     backend = open_teacher(store, config.with_teacher(spec=spec), settings)
-    try:
+    with ExitStack() as undone:
+        undone.callback(backend.close)
         card = backend.describe()
         yield Notice(describe(card))
         weights = None
@@ -179,9 +179,7 @@ def measure_teacher(
         chosen = yield from choose(listener, ground, config)
         yield Notice(how_chosen(chosen))
         gate = yield from judge(listener, ground, config, chosen)
-    except BaseException:
-        backend.close()
-        raise
+        undone.pop_all()
     return Consultant(listener, card, chosen, gate, weights)
 
 

@@ -106,12 +106,11 @@ class Recommender:
         storage.errors.UnknownName: ...
         """
         settings = settings or resolve().settings
-        store = Store.open(settings.db, settings.artifacts)
-        try:
-            return cls(store, store.catalogue.category(category), settings, encoder=encoder)
-        except BaseException:
-            store.close()
-            raise
+        with ExitStack() as undone:
+            store = undone.enter_context(Store.open(settings.db, settings.artifacts))
+            made = cls(store, store.catalogue.category(category), settings, encoder=encoder)
+            undone.pop_all()
+        return made
 
     def __enter__(self) -> Recommender:
         return self

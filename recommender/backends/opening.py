@@ -9,6 +9,7 @@ Nothing is tried in turn: a name means one thing, and if that is not there, it i
 from __future__ import annotations
 
 import re
+from contextlib import ExitStack
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -149,14 +150,13 @@ def _on_servers(name: str, settings: Settings, mode: Mode) -> Backend:
             f"{error.what}, and nothing here is called {name!r}", next_step=error.next_step
         ) from error
     members: list[Backend] = []
-    try:
+    with ExitStack() as undone:
         for host in hosts:
             members.append(OllamaBackend.open(name, host=host, num_ctx=settings.num_ctx))
-        return members[0] if len(members) == 1 else Hosts(members)
-    except BaseException:
-        for one in members:
-            one.close()
-        raise
+            undone.callback(members[-1].close)
+        made = members[0] if len(members) == 1 else Hosts(members)
+        undone.pop_all()
+    return made
 
 
 def _embeds_only(name: str, host: str) -> bool:
@@ -173,12 +173,12 @@ def _server_encoder(name: str, host: str) -> Backend:
     from recommender.backends.embedding import EmbeddingBackend
     from recommender.backends.ollama.encoder import OllamaEncoder
 
-    encoder = OllamaEncoder(name, host=host)
-    try:
-        return EmbeddingBackend(encoder, server=encoder.server, source=name, on_close=encoder.close)
-    except BaseException:
-        encoder.close()
-        raise
+    with ExitStack() as undone:
+        encoder = OllamaEncoder(name, host=host)
+        undone.callback(encoder.close)
+        made = EmbeddingBackend(encoder, server=encoder.server, source=name, on_close=encoder.close)
+        undone.pop_all()
+    return made
 
 
 def _encoder(spec: str, settings: Settings) -> Backend:

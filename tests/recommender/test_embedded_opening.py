@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import gguf
 import numpy as np
 import pytest
 import torch
-from tokenizers import pre_tokenizers
 
 from recommender.backends import Prompt
 from recommender.backends.embedded import EmbeddedBackend
@@ -17,39 +15,7 @@ from recommender.models import EMBEDDED_TEACHER, resolve_model
 from recommender.prompts import likelihood_text
 from storage.artifacts import Artifacts
 from storage.errors import BadData, BadSetting, Offline, UnknownName
-from tests.recommender.tiny_bytes import (
-    HISTORY,
-    TITLES,
-    naive,
-    save_tiny,
-)
-
-
-def write_gguf(path: Path, tensors: dict[str, torch.Tensor]) -> None:
-    """A Llama of one layer in GGUF's own terms, unquantised, with a byte tokenizer."""
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    writer = gguf.GGUFWriter(path, "llama")
-    writer.add_block_count(1)
-    writer.add_context_length(4096)
-    writer.add_embedding_length(32)
-    writer.add_feed_forward_length(32)
-    writer.add_head_count(2)
-    writer.add_head_count_kv(2)
-    writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_rope_freq_base(10000.0)
-    writer.add_vocab_size(259)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_token_list([*letters, "<|begin|>", "<|end|>", "aa"])
-    writer.add_token_merges(["a a"])
-    writer.add_token_types([1] * 256 + [3, 3, 1])
-    writer.add_bos_token_id(256)
-    writer.add_eos_token_id(257)
-    for name, tensor in tensors.items():
-        writer.add_tensor(name, tensor.numpy())
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+from tests.recommender.tiny_bytes import HISTORY, TITLES, naive, save_tiny, write_gguf
 
 
 def test_a_gguf_file_is_converted_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

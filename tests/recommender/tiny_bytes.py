@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import gguf
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -65,3 +66,43 @@ def naive(backend: EmbeddedBackend, prefix: list[int], titles: list[str]) -> lis
             logp = backend.model(torch.tensor([ids])).logits[0].float().log_softmax(-1)
         totals.append(sum(logp[i - 1, ids[i]].item() for i in range(len(prefix), len(ids))))
     return totals
+
+
+def write_gguf(
+    path: Path,
+    tensors: dict[str, torch.Tensor],
+    *,
+    context: int = 4096,
+    rope: float = 10000.0,
+    split: str = "",
+    begins: bool | None = None,
+) -> Path:
+    """A Llama of one layer in GGUF's own terms, unquantised, with a byte tokenizer."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_block_count(1)
+    writer.add_context_length(context)
+    writer.add_embedding_length(32)
+    writer.add_feed_forward_length(32)
+    writer.add_head_count(2)
+    writer.add_head_count_kv(2)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_freq_base(rope)
+    writer.add_vocab_size(259)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list([*letters, "<|begin|>", "<|end|>", "aa"])
+    writer.add_token_merges(["a a"])
+    writer.add_token_types([1] * 256 + [3, 3, 1])
+    writer.add_bos_token_id(256)
+    writer.add_eos_token_id(257)
+    if split:
+        writer.add_tokenizer_pre(split)
+    if begins is not None:
+        writer.add_add_bos_token(begins)
+    for name, tensor in tensors.items():
+        writer.add_tensor(name, tensor.numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path

@@ -12,6 +12,7 @@ import pytest
 from distill.jobs.jobs import Jobs
 from recommender.backends.embedded import EmbeddedBackend
 from recommender.config import Settings
+from tests.distill.jobs.conftest import Registry
 from tests.ollama.serving import Serving
 from tests.tiny import open_llama, spell
 from tests.tui.served import Serve
@@ -54,3 +55,25 @@ def folder(shop: Shop) -> Iterator[Settings]:
     jobs = Jobs(found.data_dir / "jobs")
     for job in jobs.list():
         jobs.stop(job.id)
+
+
+@pytest.fixture
+def ended(tmp_path: Path) -> Iterator[None]:
+    """No job outlives its test."""
+    yield
+    for folder in tmp_path.glob("*/jobs"):
+        jobs = Jobs(folder)
+        for job in jobs.list():
+            jobs.stop(job.id)
+
+
+@pytest.fixture
+def registry() -> Iterator[Registry]:
+    with Registry() as server:
+        yield server
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """A folder without data."""
+    return Settings(data_dir=tmp_path / "home", device="cpu", precision="float32", threads=1)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import RichLog
 
-from distill.jobs.jobs import Jobs
 from distill.jobs.records import Job, JobSpec
 from recommender.config import Settings
 from recommender.events import Notice, Progress, StageStarted
@@ -28,26 +26,7 @@ from tui.widgets.shown_job import ShownJob
 SIZES = [(60, 18), (80, 24), (100, 30), (200, 50)]
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    """A folder without data."""
-    return Settings(data_dir=tmp_path / "home", device="cpu", precision="float32", threads=1)
-
-
-@pytest.fixture(autouse=True)
-def ended(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[None]:
-    """No job outlives its test."""
-    yield
-    for folder in tmp_path.glob("*/jobs"):
-        jobs = Jobs(folder)
-        for job in jobs.list():
-            jobs.stop(job.id)
-
-
-@pytest.fixture
-def registry() -> Iterator[Registry]:
-    with Registry() as server:
-        yield server
+pytestmark = pytest.mark.usefixtures("ended")
 
 
 async def looking(pilot: Pilot[None], name: str) -> Job:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from textual.widgets import Input, Select
 
 from distill.config import DistilConfig
-from distill.jobs.jobs import Jobs
 from distill.methods import with_method
 from recommender.config import Settings
 from storage.errors import BadSetting
@@ -23,27 +20,7 @@ from tui.distil_offers import teachers_here, weights_here
 from tui.widgets.distil_form import LISTED, DistilForm
 from tui.widgets.job_list import JobList
 
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    """A folder without data."""
-    return Settings(data_dir=tmp_path / "home", device="cpu", precision="float32", threads=1)
-
-
-@pytest.fixture(autouse=True)
-def ended(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[None]:
-    """No job outlives its test."""
-    yield
-    for folder in tmp_path.glob("*/jobs"):
-        jobs = Jobs(folder)
-        for job in jobs.list():
-            jobs.stop(job.id)
-
-
-@pytest.fixture
-def registry() -> Iterator[Registry]:
-    with Registry() as server:
-        yield server
+pytestmark = pytest.mark.usefixtures("ended")
 
 
 def test_a_form_starts_a_job_that_is_then_looked_at(shop: Shop) -> None:

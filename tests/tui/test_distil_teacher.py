@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input, Select
 
-from distill.jobs.jobs import Jobs
 from tests.cli.shop import NAME
 from tests.distill.jobs.conftest import MODEL, Registry
 from tests.tui.distilling import begun, opened, ready, screen_of
@@ -26,20 +23,7 @@ from tui.widgets.job_list import JobList
 DOWN = ("127.0.0.1:9",)
 
 
-@pytest.fixture(autouse=True)
-def ended(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[None]:
-    """No job outlives its test."""
-    yield
-    for folder in tmp_path.glob("*/jobs"):
-        jobs = Jobs(folder)
-        for job in jobs.list():
-            jobs.stop(job.id)
-
-
-@pytest.fixture
-def registry() -> Iterator[Registry]:
-    with Registry() as server:
-        yield server
+pytestmark = pytest.mark.usefixtures("ended")
 
 
 def form_of(pilot: Pilot[None]) -> DistilForm:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -85,12 +86,11 @@ class OllamaBackend(Refusing):
             ModelMissing: the model is not pulled.
             CannotTeach: it is an embedding model, or thinks whatever it is told.
         """
-        client = client or OllamaClient(host)
-        try:
-            return cls._opened(client, name, num_ctx)
-        except BaseException:
-            client.close()
-            raise
+        with ExitStack() as undone:
+            client = undone.enter_context(client or OllamaClient(host))
+            made = cls._opened(client, name, num_ctx)
+            undone.pop_all()
+        return made
 
     @classmethod
     def _opened(cls, client: OllamaClient, name: str, num_ctx: int) -> OllamaBackend:

@@ -6,16 +6,15 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommender.asking.patience import ATTEMPTS, GIVE_UP_AFTER, Answered
+from recommender.asking.patience import ATTEMPTS, GIVE_UP_AFTER
 from recommender.asking.work_queue import Batch, ask_all
-from recommender.backends import Backend, Prompt, Scores
 from recommender.backends.errors import (
     BackendError,
     Busy,
@@ -30,125 +29,23 @@ from recommender.backends.errors import (
     TooSlow,
 )
 from recommender.backends.hosts import Hosts
-from recommender.backends.scripted import ScriptedBackend
-from recommender.events import Event, Notice
-from storage.records import LabelFailure, LabelRequest
-
-Group = tuple[LabelRequest, ...]
-
-
-def groups(count: int, size: int = 3) -> list[Group]:
-    """Questions of `size` orders each; a key says which one and which order."""
-    return [
-        tuple(
-            LabelRequest(f"{n}.{k}", 1, "train", n, n, (0,), (1, 2), 0, "t", "likelihood", "1", k)
-            for k in range(size)
-        )
-        for n in range(count)
-    ]
-
-
-def keys(several: Sequence[Group]) -> list[str]:
-    return [request.key for group in several for request in group]
-
-
-def host(name: str, **settings: object) -> ScriptedBackend:
-    options: dict[str, object] = {"device": name, "concurrent": True, **settings}
-    return ScriptedBackend(lambda prompt, titles: [-1.0] * len(titles), **options)  # type: ignore[arg-type]
-
-
-class Asking:
-    """Asks, and writes down who was asked what, and how many at once."""
-
-    def __init__(self, fail: Callable[[str, str], BaseException | None] | None = None) -> None:
-        """`fail` is told host and key, and says what is raised."""
-        self.asked: list[tuple[str, str]] = []
-        self.threads: set[threading.Thread] = set()
-        self.now: Counter[str] = Counter()
-        self.most: Counter[str] = Counter()
-        self._fail = fail or (lambda where, key: None)
-        self._lock = threading.Lock()
-
-    def __call__(self, backend: Backend, request: LabelRequest) -> Scores:
-        where = backend.describe().device
-        with self._lock:
-            self.asked.append((where, request.key))
-            self.threads.add(threading.current_thread())
-            self.now[where] += 1
-            self.most[where] = max(self.most[where], self.now[where])
-        try:
-            error = self._fail(where, request.key)
-            if error is not None:
-                raise error
-            return backend.likelihood(Prompt(()), [request.key])
-        finally:
-            with self._lock:
-                self.now[where] -= 1
-
-    def order(self) -> list[str]:
-        return [key for _, key in list(self.asked)]
-
-
-class Heard:
-    """Everything a job said, and how it ended."""
-
-    def __init__(self, job: Iterator[Batch | Event], *, ends_in: type[BaseException] | None = None):
-        self.answered: list[Answered] = []
-        self.failed: list[LabelFailure] = []
-        self.notices: list[str] = []
-        self.batches: list[Batch] = []
-        self.error: BaseException | None = None
-        try:
-            for one in job:
-                self.add(one)
-        except BaseException as error:
-            if ends_in is None or not isinstance(error, ends_in):
-                raise
-            self.error = error
-        assert ends_in is None or self.error is not None
-
-    def add(self, one: Batch | Event) -> None:
-        if isinstance(one, Batch):
-            assert one.answered or one.failed, "a batch of nothing"
-            self.batches.append(one)
-            self.answered += one.answered
-            self.failed += one.failed
-        else:
-            assert isinstance(one, Notice)
-            self.notices.append(one.text)
-
-    def keys(self) -> list[str]:
-        return sorted(one.request.key for one in self.answered)
-
-    def failures(self) -> list[str]:
-        return sorted(one.key for one in self.failed)
-
-
-def asking_threads() -> list[threading.Thread]:
-    return [one for one in threading.enumerate() if one.name.startswith("asking ")]
-
-
-def ended(seconds: float = 1.0) -> bool:
-    until = time.monotonic() + seconds
-    while asking_threads() and time.monotonic() < until:
-        time.sleep(0.005)
-    return not asking_threads()
+from tests.recommender.asking.queued import (
+    Asking,
+    Heard,
+    asking_threads,
+    ended,
+    ends,
+    groups,
+    host,
+    keys,
+    run,
+)
 
 
 @pytest.fixture(autouse=True)
 def _no_thread_is_left() -> Iterator[None]:
     yield
     assert ended(), asking_threads()
-
-
-def run(backend: Backend, several: Sequence[Group], ask: Asking, **options: int) -> Heard:
-    return Heard(ask_all(backend, several, ask, first_pause=0, **options))
-
-
-def ends(
-    backend: Backend, several: Sequence[Group], ask: Asking, kind: type[BaseException], **more: int
-) -> Heard:
-    return Heard(ask_all(backend, several, ask, first_pause=0, **more), ends_in=kind)
 
 
 @pytest.mark.parametrize("hosts", [1, 2])
@@ -291,88 +188,6 @@ def test_a_bug_keeps_its_traceback() -> None:
     assert heard.error is not None
     frames = traceback.extract_tb(heard.error.__traceback__)
     assert "broken_on_purpose" in [frame.name for frame in frames]
-
-
-@pytest.mark.parametrize("in_flight", [1, 4])
-@pytest.mark.parametrize("after", [0, 10])
-def test_a_host_that_dies_leaves_its_groups_to_the_other(in_flight: int, after: int) -> None:
-    several = groups(60)
-    answers = Counter[str]()
-    dead = threading.Event()
-
-    def fail(where: str, key: str) -> BackendError | None:
-        answers[where] += 1
-        if where == "box0":
-            assert dead.wait(10)
-            return None
-        if answers[where] <= after:
-            return None
-        dead.set()
-        return Lost("connection refused")
-
-    ask = Asking(fail)
-    members = [host("box0", delay=0.001), host("box1")]
-    heard = run(Hosts(members), several, ask, in_flight=in_flight)
-    assert heard.keys() == sorted(keys(several))
-    assert heard.failed == []
-    assert heard.notices == ["box1 is left alone: connection refused"]
-    assert Counter(one.request.key for one in heard.answered).most_common(1)[0][1] == 1
-    assert heard.batches[-1].in_flight in (in_flight, 2 * in_flight)
-
-
-def test_what_a_dead_host_held_at_the_end_is_put_to_the_other() -> None:
-    # One question each is left when box1 dies: too few in a row to give it up for.
-    gate = threading.Event()
-
-    def fail(where: str, key: str) -> BackendError | None:
-        if where == "box1":
-            gate.set()
-            return Lost("connection refused")
-        assert gate.wait(10)
-        return None
-
-    ask = Asking(fail)
-    heard = run(Hosts([host("box0"), host("box1")]), groups(2, 1), ask, in_flight=1)
-    assert heard.keys() == ["0.0", "1.0"]
-    assert heard.failed == []
-    assert heard.notices == ["box1 is left alone: connection refused"]
-
-
-@pytest.mark.parametrize("in_flight", [1, 4])
-def test_when_the_only_host_dies_every_answer_is_kept(in_flight: int) -> None:
-    answers = Counter[str]()
-
-    def fail(where: str, key: str) -> BackendError | None:
-        answers[where] += 1
-        return None if answers[where] <= 10 else Lost("connection refused")
-
-    ask = Asking(fail)
-    heard = ends(host("box"), groups(40), ask, Lost, in_flight=in_flight)
-    assert "connection refused; every answer so far is kept" in str(heard.error)
-    assert "the same command goes on from there" in str(heard.error)
-    assert isinstance(heard.error, Lost)
-    assert isinstance(heard.error.__cause__, Lost)
-    assert len(heard.answered) == 10
-    silent = {one.key.partition(".")[0] for one in heard.failed}
-    # Beside others an answer may still come after the first that did not.
-    assert len(silent) == GIVE_UP_AFTER if in_flight == 1 else len(silent) >= GIVE_UP_AFTER
-    assert not set(heard.keys()) & set(heard.failures())
-
-
-def test_when_both_hosts_die_the_second_ends_the_job() -> None:
-    ask = Asking(lambda where, key: Lost(f"{where} refused"))
-    backend = Hosts([host("box0"), host("box1")])
-    heard = ends(backend, groups(20), ask, Lost, in_flight=2)
-    assert len(heard.notices) == 1
-    assert heard.answered == []
-    assert "every answer so far is kept" in str(heard.error)
-
-
-def test_two_hosts_of_one_name_are_two_hosts() -> None:
-    members = [host("", delay=0.01), host("", delay=0.01)]
-    heard = run(Hosts(members), groups(20), Asking(), in_flight=1)
-    assert heard.keys() == sorted(keys(groups(20)))
-    assert all(member.calls for member in members)
 
 
 @pytest.mark.parametrize("in_flight", [0, 1, 4, 8, 16])
