@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -42,6 +43,13 @@ class Terminal:
                 return screen
             time.sleep(0.1)
         raise AssertionError(f"not shown in {PATIENCE:g} s: {texts}\n{screen}")
+
+    def colours(self) -> list[tuple[int, int, int]]:
+        """Every colour that is on the screen."""
+        drawn = self._run("capture-pane", "-p", "-e")
+        found = re.findall(r"[34]8;2;(\d+);(\d+);(\d+)", drawn)
+        assert not re.search(r"\x1b\[[349][1-6]m", drawn), "a colour by its number"
+        return [(int(r), int(g), int(b)) for r, g, b in found]
 
     def state(self, *flags: str) -> list[str]:
         asked = " ".join(f"#{{{flag}}}" for flag in flags)
@@ -94,3 +102,20 @@ def test_the_sample_in_a_real_terminal(terminal: Terminal, tmp_path: Path) -> No
     terminal.type("stty -a > after")
     assert terminal.state("alternate_on", "cursor_flag", "mouse_any_flag") == ["0", "1", "0"]
     assert (tmp_path / "after").read_text() == (tmp_path / "before").read_text()
+
+
+@pytest.mark.parametrize("without", [True, False], ids=["NO_COLOR", "in colour"])
+def test_without_colours_there_are_none_and_nothing_is_missing(
+    terminal: Terminal, tmp_path: Path, without: bool
+) -> None:
+    recsys = f"{sys.executable} -m tui.cli"
+    terminal.type(f"{recsys} data sample")
+    terminal.shows("next:")
+    setting = "NO_COLOR=1 " if without else ""
+    terminal.type(f"clear; {setting}COLORTERM=truecolor {recsys} tui; echo left with $?")
+    terminal.shows("popularity", "1 ", "Electronics")
+    grey = [len({*one}) == 1 for one in terminal.colours()]
+    assert grey, "nothing is drawn in true colour, so nothing is seen of it"
+    assert all(grey) == without
+    terminal.press("q")
+    terminal.shows("left with 0")
