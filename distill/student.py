@@ -164,7 +164,7 @@ class Student:
             histories = self.data.valid_histories[start : start + chunk]
             ids = torch.from_numpy(pad(histories, self.config.network.max_len)).to(self.device)
             with torch.no_grad():
-                scores = self.network.scores(self.network(ids)[1][:, -1]).cpu().numpy()
+                scores = self.network.scores(self.network.latest(ids)[1]).cpu().numpy()
             ranks = target_ranks(scores, targets[start : start + chunk], histories)
             gains.append(ndcg(ranks, 10))
         self.network.train()
@@ -263,20 +263,19 @@ class Student:
         if not said and (batch.states is None or not taught.matches):
             return {}
         ids = torch.from_numpy(batch.ids).to(self.device)
-        blocks, final = self.network(ids, self._chance("label dropout"))
+        states, latest = self.network.latest(ids, self._chance("label dropout"))
         parts = {}
         if said:
             candidates = torch.from_numpy(batch.candidates).to(self.device)
             offered = F.embedding(candidates, self.network.table)
-            scores = (offered * final[:, -1].unsqueeze(1)).sum(2)
+            scores = (offered * latest.unsqueeze(1)).sum(2)
             if taught.output:
                 parts["output"] = taught.output * self._divergence(taught, batch, scores)
             if taught.ranked.lists is not None:
                 parts["ranked"] = step_loss(taught.ranked.lists, batch.rows, scores)
         if batch.states is not None and taught.matches:
             teacher = torch.from_numpy(batch.states).to(self.device)
-            ends = [block[:, -1] for block in blocks]
-            layers = self.lessons.loss(ends, teacher, share, self.scale.factors())
+            layers = self.lessons.loss(states, teacher, share, self.scale.factors())
             if taught.balance and "output" in parts:
                 # Minitron: α = L_logit / L_is, so that both weigh the same.
                 layers = layers * (parts["output"] / layers.clamp_min(1e-12)).detach()

@@ -37,8 +37,7 @@ class _LastScores(nn.Module):
         self.network = network
 
     def forward(self, ids: Tensor) -> Tensor:
-        _, final = self.network(ids)
-        return self.network.scores(final[:, -1])
+        return self.network.scores(self.network.latest(ids)[1])
 
 
 def network_from(weights: Mapping[str, FloatArray], config: NetworkConfig) -> Network:

@@ -112,6 +112,19 @@ class GRU4Rec(nn.Module):
             states.append(x)
         return states, self.norm_final(x)
 
+    def latest(
+        self, ids: Tensor, noise: torch.Generator | None = None
+    ) -> tuple[list[Tensor], Tensor]:
+        """Return what `forward` has at the last position, (B, width) each.
+
+        >>> config = NetworkConfig(architecture="gru4rec", width=8)
+        >>> states, final = GRU4Rec(10, config, seed=1).latest(torch.tensor([[0, 3, 7]]))
+        >>> len(states), tuple(final.shape)
+        (2, (1, 8))
+        """
+        states, final = self(ids, noise)
+        return [state[:, -1] for state in states], final[:, -1]
+
     def scores(self, states: Tensor) -> Tensor:
         """Score every item: states (…, width) -> (…, items), by the input's own table."""
         return states @ self.table.T

@@ -71,10 +71,15 @@ def test_states_are_those_of_the_definition() -> None:
     weights = {name: tensor.numpy() for name, tensor in net.state_dict().items()}
     blocks, final = naive_states(weights, history, SMALL)
     with torch.no_grad():
-        states, normed = net(torch.from_numpy(pad([np.array(history)], 6, length=6)))
+        ids = torch.from_numpy(pad([np.array(history)], 6, length=6))
+        states, normed = net(ids)
+        latest, scored = net.latest(ids)
     for own, naive in zip(states, blocks, strict=True):
         np.testing.assert_allclose(own[0, 2:], naive, atol=1e-10)
     np.testing.assert_allclose(normed[0, 2:], final, atol=1e-10)
+    for own, naive in zip(latest, blocks, strict=True):
+        np.testing.assert_allclose(own[0], naive[-1], atol=1e-10)
+    np.testing.assert_allclose(scored[0], final[-1], atol=1e-10)
     np.testing.assert_allclose(
         net.scores(normed[:, -1]).detach()[0], weights["table"] @ final[-1], atol=1e-10
     )
