@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from distill.ranges import require_range
 from recommender.events import Event
 from recommender.sequential.shape import NetworkConfig
-from storage.errors import BadSetting
 from storage.records import FloatArray
 
 STAGE = "train"
@@ -69,21 +68,16 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Check ranges before anything expensive."""
-        counts = (self.epochs, self.patience, self.batch, self.request_batch, self.negatives)
-        rates = (self.learning_rate, self.clip)
-        sound = all(0 < one < math.inf for one in rates) and 0 <= self.weight_decay < math.inf
-        if min(counts) < 1 or not 0 <= self.warmup < 1 or not sound:
-            raise BadSetting(f"a training setting is out of its range: {self!r}")
-        drawn = (self.gbce_negatives, self.bce_negatives)
-        if (
-            min(drawn) < 1
-            or not 0 <= self.gbce_t <= 1
-            or self.dros_alpha < 0
-            or self.dros_beta <= 0
-        ):
-            raise BadSetting(f"a training setting is out of its range: {self!r}")
-        if (self.stop_after or 1) < 1 or (self.epoch_steps or 1) < 1:
-            raise BadSetting(f"a training setting is out of its range: {self!r}")
+        require_range(
+            self,
+            *("epochs", "patience", "batch", "request_batch", "negatives"),
+            *("gbce_negatives", "bce_negatives", "stop_after", "epoch_steps"),
+            least=1,
+        )
+        require_range(self, "learning_rate", "clip", "dros_beta", above=0)
+        require_range(self, "weight_decay", "dros_alpha", least=0)
+        require_range(self, "warmup", least=0, below=1)
+        require_range(self, "gbce_t", least=0, most=1)
 
 
 @dataclass(frozen=True, slots=True)

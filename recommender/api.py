@@ -230,6 +230,7 @@ class Recommender:
             )
         if kind == "teacher":
             spec = which or self.settings.teacher
+            self._refuse_student(spec)
             return self._kept(f"teacher:{spec}", lambda: self._open_teacher(spec)), ()
         if by == "popularity":
             return self._kept(by, self._fit_popularity), ()
@@ -254,6 +255,14 @@ class Recommender:
                 next_step=f"--by teacher:{which}" if run.kind == "teacher" else listed,
             )
         return run
+
+    def _refuse_student(self, spec: str) -> None:
+        """Refuse the run of a student as a teacher, which would be looked for on a server."""
+        if any(run.id == spec and run.kind == "student" for run in self.store.runs.list()):
+            raise BadSetting(
+                f"run {spec!r} is a student that knows items by number: it is no teacher",
+                next_step=f"--by student:{spec}",
+            )
 
     def _which(self, by: str) -> str:
         kind, _, which = by.partition(":")

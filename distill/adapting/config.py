@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import get_args
 
 from distill.config import DistilConfig, SplitKind
+from distill.ranges import require_range
 from recommender.candidates import Mix
 from recommender.letters import MOST
 from storage.errors import BadSetting
@@ -111,8 +112,7 @@ def check(config: AdaptConfig) -> None:
         )
     if config.mix not in get_args(Mix):
         raise BadSetting(f"no mix {config.mix!r}: one of {', '.join(get_args(Mix))}")
-    if config.minutes < 0 or config.requests < 0:
-        raise BadSetting("minutes and requests cannot be negative")
+    require_range(config, "minutes", "requests", least=0)
     if min(config.letters_weight, config.lm_weight) < 0 or not (
         config.letters_weight or config.lm_weight
     ):
@@ -124,8 +124,10 @@ def check(config: AdaptConfig) -> None:
         raise BadSetting(
             f"{config.prompt_tokens} tokens have no room for a question: at least {FEWEST_TOKENS}"
         )
-    if config.rank < 1 or config.batch < 1 or config.learning_rate <= 0:
-        raise BadSetting("rank, batch and learning rate must be above 0")
-    counts = (config.epochs, config.evaluations, config.patience, config.history_length)
-    if min(*counts, config.valid_requests, config.test_requests) < 1:
-        raise BadSetting(f"a count of an adaptation is below 1: {config.as_dict()!r}")
+    require_range(
+        config,
+        *("rank", "batch", "epochs", "evaluations", "patience", "history_length"),
+        *("valid_requests", "test_requests"),
+        least=1,
+    )
+    require_range(config, "learning_rate", above=0)

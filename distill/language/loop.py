@@ -24,6 +24,7 @@ from distill import checkpoint as checkpoints
 from distill.boards import open_board
 from distill.data import derived_seed
 from distill.memory import peak_bytes
+from distill.ranges import require_range
 from distill.schedule import rate_share
 from distill.training import Evaluated, StepDone
 from recommender.events import Event, Notice, Progress, StageDone, StageStarted
@@ -66,13 +67,10 @@ class LoopConfig:
 
     def __post_init__(self) -> None:
         """Check ranges before anything expensive."""
-        counts = (self.steps, self.batch, self.accumulate, self.evaluate_every, self.patience)
-        rates = (self.learning_rate, self.clip)
-        shares = (self.warmup, self.patient_from)
-        if min(counts) < 1 or min(rates) <= 0 or self.weight_decay < 0:
-            raise BadSetting(f"a training setting is out of its range: {self!r}")
-        if not all(0 <= share < 1 for share in shares):
-            raise BadSetting(f"a training setting is out of its range: {self!r}")
+        require_range(self, "steps", "batch", "accumulate", "evaluate_every", "patience", least=1)
+        require_range(self, "learning_rate", "clip", above=0)
+        require_range(self, "weight_decay", least=0)
+        require_range(self, "warmup", "patient_from", least=0, below=1)
         if self.batch % self.accumulate:
             raise BadSetting(f"a batch of {self.batch} cannot be cut into {self.accumulate} pieces")
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
+from distill.ranges import require_range
 from storage.errors import BadSetting
 
 Making = Literal["cut", "fresh"]
@@ -72,15 +72,16 @@ class LanguageConfig:
 
     def __post_init__(self) -> None:
         """Check ranges before anything expensive."""
-        counts = (self.layers, self.hidden, self.heads, self.batch, self.accumulate)
-        more = (self.evaluate_every, self.patience, self.validation, self.test_requests)
-        if min(*counts, *more) < 1 or self.max_tokens < 8 or min(self.tokens, self.lora_rank) < 0:
-            raise BadSetting(f"a setting of a Llama student is out of its range: {self!r}")
-        if not (0 <= self.cut < 1 and 0 <= self.layerdrop < 1 and 0 <= self.warmup < 1):
-            raise BadSetting(f"cut, layerdrop and warmup are shares below 1: {self!r}")
-        rates = (self.learning_rate, self.clip)
-        if not all(0 < one < math.inf for one in rates) or not 0 <= self.weight_decay < math.inf:
-            raise BadSetting(f"a setting of a Llama student is out of its range: {self!r}")
+        require_range(
+            self,
+            *("layers", "hidden", "heads", "batch", "accumulate", "evaluate_every"),
+            *("patience", "validation", "test_requests"),
+            least=1,
+        )
+        require_range(self, "max_tokens", least=8)
+        require_range(self, "tokens", "lora_rank", "weight_decay", least=0)
+        require_range(self, "cut", "layerdrop", "warmup", least=0, below=1)
+        require_range(self, "learning_rate", "clip", above=0)
         if self.lora_rank > MOST_RANK:
             raise BadSetting(f"a LoRA of rank {self.lora_rank}: at most {MOST_RANK}")
         if self.hidden % self.heads:

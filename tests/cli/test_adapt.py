@@ -170,7 +170,7 @@ def kill_when_there_is(artifacts: Path, command: list[str], env: dict[str, str])
     [
         (("--candidates", "30"), "30 candidates cannot be asked by letters"),
         (("--letters-weight", "0", "--lm-weight", "0"), "one must count"),
-        (("--learning-rate", "0"), "must be above 0"),
+        (("--learning-rate", "0"), "learning_rate = 0.0 is out of its range: above 0"),
     ],
 )
 def test_bad_settings_are_one_sentence(adapt: Adapt, more: tuple[str, ...], what: str) -> None:

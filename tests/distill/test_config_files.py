@@ -94,7 +94,7 @@ def test_a_file_that_is_none(tmp_path: Path) -> None:
         ("[" * 3000, "is nested too deeply"),
         ("", "says nothing"),
         ("requests: 5", "no field 'requests' in a distillation: it is teacher.requests"),
-        ("student: {learning_rate: .nan}", "out of its range"),
+        ("student: {learning_rate: .nan}", "learning_rate = nan is out of its range: above 0"),
         ("language: {lora_rank: 100000}", "at most 512"),
     ],
 )

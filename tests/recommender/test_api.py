@@ -257,6 +257,7 @@ def test_an_empty_history_is_answered_by_popularity_and_named_so(shop: Recommend
         ({"user": "S001", "by": "student:other-1"}, UnknownName, "no student of 'Tiny shop'"),
         ({"user": "S001", "by": "teacher:nobody"}, Offline, f"{CLOSED}.*'nobody'.*embedded"),
         ({"user": "S001", "by": "teacher:tinyy"}, UnknownName, "no teacher 'tinyy'.*'tiny'"),
+        ({"user": "S001", "by": "teacher:other-1"}, BadSetting, "no teacher.*--by student:other-1"),
         ({"user": "S001", "by": "teacher:no/body.gguf"}, UnknownName, "no model 'no/body.gguf'"),
         ({"user": "S001", "by": "teacher:embedded"}, Offline, "recsys models fetch"),
         ({}, BadSetting, "one of the two"),

@@ -61,11 +61,14 @@ def recommend(
     """Recommend items to a person."""
     if (user is None) == (history is None):
         raise typer.BadParameter("give one of the two", param_hint="--user or --history")
+    named = by.startswith("teacher:")
+    if by == "teacher:":
+        raise typer.BadParameter("a model's name comes after 'teacher:'", param_hint="--by")
     # Imported here: numpy and the database take longer to load than help may.
     from recommender.api import Recommender
 
     found = options.resolved(
-        teacher=by.partition(":")[2] if by.startswith("teacher:") else teacher,
+        teacher=by.partition(":")[2] if named else teacher,
         teacher_mode=teacher_mode,
         hosts=tuple(host) if host else None,
         num_ctx=num_ctx,
@@ -78,7 +81,7 @@ def recommend(
     with options.opened(found.settings) as store:
         name = options.category_of(store, category, user).name
     if compare or by.startswith("teacher"):
-        note(teacher_line(found))
+        note(teacher_line(found, by_flag="--by" if named else "--teacher"))
     past = None if history is None else [p.strip() for p in history.split(";") if p.strip()]
     with Recommender.open(name, settings=found.settings) as recommender:
         answers = recommender.compare(user, top_k, by=rankers, history=past)
@@ -88,9 +91,10 @@ def recommend(
         show_answers(answers, reasons, json=json)
 
 
-def teacher_line(found: ResolvedSettings) -> str:
+def teacher_line(found: ResolvedSettings, *, by_flag: str = "--teacher") -> str:
     """Return which teacher answers, and who decided that."""
-    return f"teacher: {found.settings.teacher} ({found.origins['teacher']})"
+    origin = found.origins["teacher"].replace("--teacher", by_flag)
+    return f"teacher: {found.settings.teacher} ({origin})"
 
 
 def _require_teacher(by: str) -> None:

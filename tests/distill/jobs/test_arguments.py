@@ -64,7 +64,7 @@ def test_what_is_left_out_is_as_it_always_is() -> None:
             "teacher.others = 'abc': input should be a valid tuple",
         ),
         ({"category": "B", "split": None}, "split = None: input should be 'temporal' or"),
-        ({"category": "B", "student": {"epochs": 0}}, "a training setting is out of its range"),
+        ({"category": "B", "student": {"epochs": 0}}, "epochs = 0 is out of its range: at least 1"),
     ],
 )
 def test_what_does_not_fit_is_a_sentence(values: dict[str, object], said: str) -> None:
