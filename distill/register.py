@@ -24,6 +24,8 @@ from storage.records import Run
 from storage.store import Store
 
 METRIC = "ndcg@10"
+_GROUND = ("category", "seed", "split", "min_rating", "max_users", "data", "synthetic")
+"""What every figure depends on."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -51,14 +53,11 @@ def register(
     Returns the runs in the order of the entries, then the teachers', whose figures are those
     of the gate. Without anything said there was no teacher.
     """
-    details = {
-        **config.as_dict(),
-        **({} if said is None else _what_was_said(said)),
-        "data": ground.category.digest,
-        "synthetic": ground.category.synthetic,
-    }
+    everything = {**config.as_dict(), "data": ground.category.digest}
+    everything["synthetic"] = ground.category.synthetic
+    heard = {} if said is None else _what_was_said(said)
     made = [
-        _Made(e.name, e.kind, e.evaluation, e.trained, {**details, **_learned(e.trained)})
+        _Made(e.name, e.kind, e.evaluation, e.trained, _what_decided(e, everything, heard))
         for e in entries
     ]
     made += [
@@ -67,7 +66,12 @@ def register(
             "teacher",
             one.gate.teacher,
             None,
-            {**details, "model": one.card.key, "scoring": _scoring(one.chosen.scoring)},
+            {
+                **{name: everything[name] for name in (*_GROUND, "teacher")},
+                **heard,
+                "model": one.card.key,
+                "scoring": _scoring(one.chosen.scoring),
+            },
             one.gate.others,
         )
         for one in (() if said is None else said.teachers)
@@ -75,13 +79,24 @@ def register(
     return [_keep(store, ground, config, one, now()) for one in made]
 
 
-def _learned(trained: TrainedArm | None) -> dict[str, object]:
-    """Return what only a trained student has: what its layers counted, and what it cost."""
-    if trained is None:
-        return {}
-    lesson = trained.arm.distillation
+def _what_decided(
+    entry: Entry, everything: Mapping[str, object], heard: Mapping[str, object]
+) -> dict[str, object]:
+    """Return what decided a ranker's figures, and nothing else.
+
+    A baseline knows the data alone, and a student that hears nobody its own settings: the same
+    ones beside another method are the same run, and the leaderboard has them once.
+    """
+    ground = {name: everything[name] for name in _GROUND}
+    if entry.trained is None:
+        return ground
+    lesson = entry.trained.arm.distillation
     weights = () if lesson is None else lesson.layer_weights
-    return {"layer_weights": list(weights), "training": dict(trained.cost)}
+    learned = {"layer_weights": list(weights), "training": dict(entry.trained.cost)}
+    if lesson is not None:
+        return {**everything, **heard, **learned}
+    own = {name: everything[name] for name in ("student", "final")}
+    return {**ground, **own, "method": "none", **learned}
 
 
 def _what_was_said(said: Consulted) -> dict[str, object]:

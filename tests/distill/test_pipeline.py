@@ -169,8 +169,10 @@ def test_a_second_run_finds_everything(road: Road) -> None:
 
 def test_a_second_run_adds_no_runs(road: Road, kept: Store) -> None:
     runs = [run for run in kept.runs.list() if not run.final]
-    ids = [run.id for run in runs if run.config["teacher"]["weights"] == ""]  # type: ignore[index]
-    assert len(ids) == len(set(ids)) == 5
+    # Of two distillations, see below: one with weights, one without.
+    names = [run.name for run in runs]
+    assert names.count(DISTILLED) <= 2
+    assert names.count(UNDISTILLED) == names.count("popularity") == names.count("item-knn") == 1
 
 
 def test_stopped_anywhere_it_ends_with_the_same_student(
@@ -222,11 +224,12 @@ def students(runs: dict[str, Run]) -> list[tuple[str, Run]]:
 def ids_of(road: Road, store: Store) -> set[str]:
     """The runs of the road's own configuration, whatever else a run keeps."""
     made = store.runs.get(done(road.first).run).config
-    asked = set(road.config.as_dict())
+    asked = set(road.config.as_dict()) - {"method"}  # a student that heard nobody has its own
     return {
         run.id
         for run in store.runs.list()
-        if not run.final and all(run.config[name] == made[name] for name in asked)
+        if not run.final
+        and all(run.config[name] == made[name] for name in asked if name in run.config)
     }
 
 

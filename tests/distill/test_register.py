@@ -10,6 +10,7 @@ from distill.arms import Arm, TrainedArm
 from distill.asking import Asked, Chosen, Gate
 from distill.config import DistilConfig
 from distill.consulting import Consultant, Consulted, Fusion, how_chosen, how_fused
+from distill.data import Distillation
 from distill.ground import Ground
 from distill.register import Entry, register, report, verdict
 from distill.teaching import Taught
@@ -35,6 +36,7 @@ CHOSEN = Chosen(Scoring("minus+cosine", 2.5, 100, WAYS), 40.0, 0.5, {}, NOBODY, 
 RATIO = {"ratio": 1.5, "ratio_low": 1.2, "ratio_high": 1.9}
 PROFILE = LayerProfile("p1", 1, "smol", "fisher", 32, (1.0,), (0.9,), (1.1,), "a", RATIO)
 TAUGHT = replace(answers(), profile=PROFILE)
+LESSON = Distillation([np.array([0])], np.array([[1, 2]]), np.array([[0.5, 0.5]], dtype=np.float32))
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
@@ -72,12 +74,12 @@ def entries(ground: Ground) -> list[Entry]:
         for ranker in (ground.knn, ground.popularity)
     )
 
-    def arm(name: str, best: float) -> TrainedArm:
+    def arm(name: str, best: float, lesson: Distillation | None = None) -> TrainedArm:
         artifact = Artifact(f"key of {name}", "student", "", {}, 400_000)
-        return TrainedArm(Arm(name, configured(), None), artifact, best, 7, 3.2)
+        return TrainedArm(Arm(name, configured(), lesson), artifact, best, 7, 3.2)
 
     return [
-        Entry("distilled", "student", knn, arm("distilled", 0.2)),
+        Entry("distilled", "student", knn, arm("distilled", 0.2, LESSON)),
         Entry("undistilled", "student", popular, arm("undistilled", 0.1)),
         Entry("popularity", "baseline", popular, None),
     ]
@@ -165,7 +167,19 @@ def test_a_run_that_was_stopped_before_its_figures_gets_them(
             assert len(other.runs.measurements(run.id)) == len(shop.runs.measurements(run.id)) > 0
 
 
-@pytest.mark.parametrize("change", ["seed", "split", "teacher", "scoring", "requests"])
+CHANGED = {
+    "seed": {"distilled", "undistilled", "popularity", "teacher smol"},
+    "split": {"distilled", "undistilled", "popularity", "teacher smol"},
+    "student": {"distilled", "undistilled"},
+    "teacher": {"distilled", "teacher smol"},
+    "scoring": {"distilled", "teacher smol"},
+    "requests": {"distilled", "teacher smol"},
+    "method": {"distilled"},
+}
+"""What a change makes anew. A baseline, or a student that hears nobody, stays the run it was."""
+
+
+@pytest.mark.parametrize("change", CHANGED)
 def test_what_is_made_otherwise_is_another_run(
     shop: Store, ground: Ground, entries: list[Entry], change: str
 ) -> None:
@@ -175,14 +189,19 @@ def test_what_is_made_otherwise_is_another_run(
         config = replace(config, seed=1)
     elif change == "split":
         config = replace(config, split="leave-last-out")
+    elif change == "student":
+        config = config.with_student(epochs=99)
     elif change == "teacher":
         config = config.with_teacher(spec="other")
+    elif change == "method":
+        config = replace(config, method="uniform")
     elif change == "scoring":
         chosen = replace(chosen, scoring=replace(chosen.scoring, temperature=3.0))
     else:
         taught = replace(answers(20), profile=PROFILE)
     other = registered(shop, ground, entries, config, chosen=chosen, taught=taught)
-    assert not {run.id for run in other} & {run.id for run in first}
+    ids = {run.id for run in first}
+    assert {run.name for run in other if run.id not in ids} == CHANGED[change]
 
 
 def test_a_last_training_does_not_make_another_run(
@@ -205,11 +224,13 @@ def test_several_teachers_are_a_run_each_and_their_shares_are_kept(
     ]
     keys = [one.card.key for one in both.teachers]
     assert [run.config["model"] for run in runs[3:]] == keys
-    for run in runs:
+    distilled, undistilled, popularity, *teachers = runs
+    for run in (distilled, *teachers):
         assert run.config["fusion"] == {keys[0]: 0.75, keys[1]: 0.25}
-    # What was taught by one is another student.
+    # What was taught by one is another student; who heard nobody is the same.
     first = register(shop, configured(), alone.ground, alone, entries, now=lambda: NOON)
-    assert not {run.id for run in first} & {run.id for run in runs}
+    same = {run.id for run in first} & {run.id for run in runs}
+    assert same == {undistilled.id, popularity.id}
     assert "fusion" not in first[0].config
 
 
