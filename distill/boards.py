@@ -72,7 +72,8 @@ def open_board(directory: Path | None, *, begun: int = 0) -> Iterator[Board]:
             "TensorBoard is not installed", next_step=f"{sys.executable} -m pip install tensorboard"
         ) from error
     try:
-        writer = SummaryWriter(str(directory))
+        # Steps that a killed run wrote behind its last checkpoint come again: shown once.
+        writer = SummaryWriter(str(directory), purge_step=begun + 1)
     except OSError as error:
         raise BadSetting(f"{str(directory)!r} cannot be written: {error}") from error
     try:

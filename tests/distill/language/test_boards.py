@@ -84,6 +84,18 @@ def test_going_on_it_goes_on_at_the_same_step(model: EmbeddedBackend, tmp_path: 
     agrees(tmp_path / "board", [*begun, *rest])
 
 
+def test_steps_that_come_again_after_a_kill_are_shown_once(tmp_path: Path) -> None:
+    """A checkpoint is older than the last steps that were written."""
+    for begun, steps in ((0, range(1, 6)), (3, range(4, 8))):
+        with open_board(tmp_path, begun=begun) as board:
+            for step in steps:
+                board.hear(StepDone(step, step + begun / 10, {}))
+    assert read(tmp_path)["loss/total"] == [
+        *[(step, pytest.approx(step)) for step in (1, 2, 3)],
+        *[(step, pytest.approx(step + 0.3)) for step in (4, 5, 6, 7)],
+    ]
+
+
 def test_a_directory_that_is_none_is_said(model: EmbeddedBackend, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a directory")
     with pytest.raises(BadSetting, match=r"'.*file' cannot be written: "):
