@@ -82,7 +82,11 @@ def distill(
     ] = None,
     requests: Annotated[
         int | None,
-        typer.Option(min=0, help="Training requests; 0 is as many as the time allows."),
+        typer.Option(
+            min=0,
+            help="Training requests; 0 is as many as the time allows. Every other one asks what "
+            "comes after the last training event, where the teacher's word is all there is.",
+        ),
     ] = None,
     layers: Layers = None,
     hidden: Hidden = None,
