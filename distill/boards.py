@@ -32,7 +32,7 @@ class Board:
             for name, part in event.parts.items():
                 self._writer.add_scalar(f"loss/{name}", part, event.step)
         elif isinstance(event, Evaluated):
-            self._writer.add_scalar("validation/score", event.ndcg, self._step)
+            self._writer.add_scalar("validation/score", event.score, self._step)
             self._writer.add_scalar("validation/best", event.best, self._step)
 
 

@@ -266,3 +266,5 @@ def check(config: DistilConfig) -> None:
         raise BadSetting(f"open_share is a share between 0 and 1, not {teacher.open_share}")
     if config.minutes < 0 or teacher.requests < 0:
         raise BadSetting("minutes and requests cannot be negative")
+    if config.final and config.language is not None:
+        raise BadSetting("a student that reads text has no final training", next_step="no --final")

@@ -185,7 +185,7 @@ class Student:
             self._checkpoint,
             self.fingerprint,
             self.standing,
-            [[e.epoch, e.ndcg, e.best, e.loss] for e in self.history],
+            [[e.epoch, e.score, e.best, e.loss] for e in self.history],
             self._modules,
             self.optimiser,
             self.best,
@@ -204,7 +204,9 @@ class Student:
         if found is None:
             return False
         self.standing, history, self.best = found
-        self.history = [Evaluated(int(epoch), *rest) for epoch, *rest in history]
+        self.history = [
+            Evaluated(int(epoch), score, best, loss) for epoch, score, best, loss in history
+        ]
         return True
 
     def result(self) -> Trained:

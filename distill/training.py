@@ -94,11 +94,13 @@ class Evaluated(Event):
     """An epoch ended. NaN figures mean there is no validation."""
 
     epoch: int
-    ndcg: float
-    """NDCG@10 on the validation requests."""
+    score: float
+    """On validation: what is selected by, more is better."""
     best: float
     loss: float
     """Mean over the epoch's steps."""
+    measure: str = "NDCG@10"
+    """What the score is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from distill.config import DistilConfig, check
+from distill.config_files import overridden
 from distill.jobs.records import Job, JobSpec
-from distill.methods import FIRST, check_method, method, size, with_method
+from distill.methods import FIRST, check_method, method, with_method
+from distill.students import values_of
 from recommender.events import amount
 from storage.errors import BadSetting
 from tui.distil_offers import NONE, OWN
@@ -29,12 +31,14 @@ class Wanted:
     category: str
     teacher: str
     weights: str = OWN
-    size: str = "standard"
+    student: str = "standard"
     start: str = "text"
     method: str = FIRST
     minutes: str = ""
     requests: str = ""
     epochs: str = ""
+    tokens: str = ""
+    """That a student which reads text is trained with; the other kind learns by epochs."""
     seed: str = ""
     ignore_gate: bool = False
     final: bool = False
@@ -88,12 +92,25 @@ def configured(wanted: Wanted, settings: Settings) -> DistilConfig:
     )
     config = config.with_teacher(
         spec=wanted.teacher, weights=wanted.weights, ignore_gate=wanted.ignore_gate
-    ).with_student(network=size(wanted.size), start=_start(wanted.start))
+    ).with_student(start=_start(wanted.start))
+    config = overridden(config, values_of(wanted.student))
+    if config.language is not None:
+        config = _reading_text(config, wanted)
     config = replace(config, seed=whole("seed", wanted.seed, settings.seed), final=wanted.final)
     config = with_method(config, wanted.method, folder=settings.folder)
     check(config)
     check_method(config, folder=settings.folder)
     return config
+
+
+def _reading_text(config: DistilConfig, wanted: Wanted) -> DistilConfig:
+    """Return the same with what is wanted of a student that reads text."""
+    if wanted.weights == NONE:
+        raise BadSetting(
+            "a student that reads text is made and taught by weights: choose whose, not 'none'"
+        )
+    tokens = whole("tokens", wanted.tokens, config.language.tokens if config.language else 0)
+    return config.with_language(tokens=tokens)
 
 
 def title_of(config: DistilConfig) -> str:
@@ -103,10 +120,15 @@ def title_of(config: DistilConfig) -> str:
     'Books: embedded, fisher-ld, 2 requests'
     >>> title_of(DistilConfig("Books", method="none"))
     'Books: no teacher, 30 epochs'
+    >>> title_of(DistilConfig("Books", method="minilm").with_language(tokens=9000))
+    'Books: Llama of embedded, minilm, 9,000 tokens'
     """
+    spec = config.teacher.spec.rstrip("/").rsplit("/", 1)[-1]
+    if config.language is not None:
+        much = amount(config.language.tokens, "tokens")
+        return f"{config.category}: Llama of {spec}, {config.method}, {much}"
     if not method(config.method).hears:
         return f"{config.category}: no teacher, {amount(config.student.epochs, 'epochs')}"
-    spec = config.teacher.spec.rstrip("/").rsplit("/", 1)[-1]
     requests = config.teacher.requests or (0 if config.minutes else 500)
     much = amount(requests, "requests") if requests else f"{config.minutes:g} min"
     return f"{config.category}: {spec}, {config.method}, {much}"

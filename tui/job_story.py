@@ -47,8 +47,10 @@ class Story:
     stages: list[Stage] = field(default_factory=list)
     losses: Curves = field(default_factory=dict)
     """Student -> (step, loss)."""
-    ndcg: Curves = field(default_factory=dict)
-    """Student -> (epoch, NDCG@10 on validation)."""
+    scores: Curves = field(default_factory=dict)
+    """Student -> (epoch, what is selected by on validation)."""
+    measure: str = "NDCG@10"
+    """What those scores are."""
     weighed: LayersWeighed | None = None
     log: deque[str] = field(default_factory=lambda: deque(maxlen=LINES))
     logged: int = 0
@@ -103,8 +105,9 @@ class Story:
                 self._stage(event)
             case StepDone() if math.isfinite(event.loss):
                 _add(self.losses, self._student(), (event.step, event.loss))
-            case Evaluated() if math.isfinite(event.ndcg):
-                _add(self.ndcg, self._student(), (event.epoch, event.ndcg))
+            case Evaluated() if math.isfinite(event.score):
+                self.measure = event.measure
+                _add(self.scores, self._student(), (event.epoch, event.score))
             case LayersWeighed():
                 self.weighed = event
             case Notice():

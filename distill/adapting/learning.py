@@ -141,6 +141,11 @@ class AdaptTask:
         """How many training questions there are."""
         return len(self.lesson.training)
 
+    @property
+    def measure(self) -> str:
+        """What `validate` returns."""
+        return "MRR"
+
     def losses(self, examples: Sequence[int], place: Place) -> Mapping[str, Tensor]:
         """Return both weighted losses: these questions' share of the mean over the step's."""
         whole = len(place.examples)

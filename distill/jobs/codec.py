@@ -81,7 +81,7 @@ def from_line(line: str | bytes) -> tuple[Event, float] | None:
         return None
 
 
-FIGURES = frozenset({"loss", "ndcg", "best", "parts", "weights"})
+FIGURES = frozenset({"loss", "score", "best", "parts", "weights"})
 """Fields of numbers. JSON knows no number that is none, as where there is no validation."""
 
 

@@ -112,6 +112,11 @@ class LlamaLearner:
         return self._module
 
     @property
+    def measure(self) -> str:
+        """What `validate` returns."""
+        return "−nats of a title's token"
+
+    @property
     def examples(self) -> int:
         """How many lessons there are."""
         return len(self.training)

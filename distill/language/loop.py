@@ -108,6 +108,10 @@ class Task(Protocol):
     def examples(self) -> int:
         """How many there are to learn from."""
 
+    @property
+    def measure(self) -> str:
+        """What `validate` returns, in a few words."""
+
     def losses(self, examples: Sequence[int], place: Place) -> Mapping[str, Tensor]:
         """Return the parts of these examples' share of the step's loss, each weighted.
 
@@ -271,7 +275,7 @@ class _Run:
             now.best_seconds = now.seconds + time.perf_counter() - self._noted
             self.best = self.learned.copied()
         self.history.append((now.step, score, loss))
-        return Evaluated(now.epochs, score, now.best, loss)
+        return Evaluated(now.epochs, score, now.best, loss, self.task.measure)
 
     def is_done(self) -> bool:
         """Whether all steps are done, or too many validations brought nothing better."""

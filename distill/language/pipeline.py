@@ -35,7 +35,6 @@ from recommender.evaluation import Evaluation
 from recommender.events import Event
 from recommender.models import register
 from recommender.significance import paired_interval
-from storage.errors import BadSetting
 from storage.records import Run
 from storage.store import Store
 
@@ -64,13 +63,7 @@ def run_llama(
     encoder: TextEncoder | None = None,
     tensorboard: Path | None = None,
 ) -> Generator[Event, None, None]:
-    """Train a student that reads text, and its twin that hears nobody; the last is `Distilled`.
-
-    Raises:
-        BadSetting: a last training on everything is asked for, which only sequential ones have.
-    """
-    if config.final:
-        raise BadSetting("a student that reads text has no final training", next_step="no --final")
+    """Train a student that reads text, and its twin that hears nobody; the last is `Distilled`."""
     room = yield from open_classroom(store, config, settings, encoder)
     arms = [(called(config.method), config)]
     if config.method != ALONE:

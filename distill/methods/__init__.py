@@ -28,6 +28,7 @@ __all__ = [
     "METHODS",
     "RANKED_METHODS",
     "SIZES",
+    "TEXT_METHODS",
     "TOKEN_METHODS",
     "Change",
     "Matches",
@@ -172,6 +173,11 @@ METHODS: Mapping[str, Method] = MappingProxyType(
 )
 """For students of either family, by name; the first is the one to begin with."""
 FIRST = next(iter(METHODS))
+
+TEXT_METHODS: Mapping[str, Method] = MappingProxyType(
+    {**{name: one for name, one in METHODS.items() if not one.items}, **TOKEN_METHODS}
+)
+"""For students that read text, by name."""
 
 CONTROLS = ("fisher-reversed", "fisher-shuffled", "depth-only", "linear", "labels-permuted")
 """What a gain of Fisher-LD has to beat before it is one."""

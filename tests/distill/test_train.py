@@ -114,8 +114,8 @@ def test_validation_is_ndcg_of_the_kept_weights_by_the_definition() -> None:
         rank = 1 + sum(bool(scores[i] >= scores[target]) for i in others)
         gains.append(1 / np.log2(rank + 1) if rank <= 10 else 0)
     assert trained.best == pytest.approx(np.mean(gains))
-    assert trained.best == max(event.ndcg for event in trained.history)
-    assert trained.history[trained.best_epoch - 1].ndcg == trained.best
+    assert trained.best == max(event.score for event in trained.history)
+    assert trained.history[trained.best_epoch - 1].score == trained.best
 
 
 def test_it_stops_when_patience_ends_and_keeps_the_best() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from textual.widgets import Input, Select
+from textual.widgets import Checkbox, Input, Select
 
 from distill.config import DistilConfig
-from distill.methods import with_method
+from distill.methods import FIRST, TEXT_METHODS, with_method
 from recommender.config import Settings
 from storage.errors import BadSetting
 from tests.cli.shop import NAME
@@ -19,6 +19,11 @@ from tui.distil_choices import Wanted, configured, needs_of, title_of
 from tui.distil_offers import teachers_here, weights_here
 from tui.widgets.distil_form import LISTED, DistilForm
 from tui.widgets.job_list import JobList
+
+FIELDS = (
+    *("teacher", "weights", "student", "start-from", "method", "minutes", "requests"),
+    *("epochs", "seed", "tokens", "gate", "final"),
+)
 
 pytestmark = pytest.mark.usefixtures("ended")
 
@@ -32,7 +37,7 @@ def test_a_form_starts_a_job_that_is_then_looked_at(shop: Shop) -> None:
             form = screen_of(pilot).query_one(DistilForm)
             await until(pilot, lambda: "an Ollama server would add" in text_of(pilot.app))
             form.query_one("#method", Select).value = "logits-only"
-            form.query_one("#size", Select).value = "deep"
+            form.query_one("#student", Select).value = "deep"
             form.query_one("#requests", Input).value = "32"
             form.query_one("#minutes", Input).value = ""
             await pilot.pause()
@@ -118,7 +123,11 @@ def test_a_damaged_list_of_models_is_said(shop: Shop) -> None:
         ({"method": "magic"}, "no method 'magic'"),
         ({"method": "tinybert"}, "'tinybert' compares token by token"),
         ({"requests": "1"}, "one request does not differ from itself"),
-        ({"size": "huge"}, "no size 'huge'"),
+        ({"student": "huge"}, "no student 'huge'"),
+        ({"student": "micro", "weights": "none"}, "is made and taught by weights"),
+        ({"student": "micro", "tokens": "many"}, "tokens: 'many' is no whole number"),
+        ({"student": "micro", "final": True}, "has no final training"),
+        ({"student": "cut-75", "method": "labels-permuted"}, "is about what the teacher says"),
         ({"start": "middle"}, "starts from 'text' or 'free'"),
     ],
 )
@@ -156,8 +165,53 @@ def test_one_request_is_enough_for_labels_and_said_as_one(settings: Settings) ->
 
 
 def test_a_size_of_gru4rec_is_one(settings: Settings) -> None:
-    made = configured(Wanted("Books", "embedded", size="gru4rec"), settings)
+    made = configured(Wanted("Books", "embedded", student="gru4rec"), settings)
     assert made.student.network.architecture == "gru4rec"
+
+
+@pytest.mark.parametrize("name", list(TEXT_METHODS))
+def test_every_method_of_a_student_that_reads_text_can_be_configured(
+    settings: Settings, name: str
+) -> None:
+    wanted = Wanted("Books", "embedded", student="cut-75", method=name, tokens="900")
+    made = configured(wanted, settings)
+    assert made.language is not None
+    assert (made.method, made.language.cut, made.language.tokens) == (name, 0.75, 900)
+    assert title_of(made) == f"Books: Llama of embedded, {name}, 900 tokens"
+
+
+def test_a_student_that_reads_text_has_fields_and_methods_of_its_own(shop: Shop) -> None:
+    async def flow() -> None:
+        async with opened(begun(shop.settings)) as pilot:
+            await until(pilot, lambda: f"Distil {NAME}" in text_of(pilot.app))
+            form = screen_of(pilot).query_one(DistilForm)
+            form.query_one("#final", Checkbox).value = True
+            form.query_one("#student", Select).value = "micro"
+            await pilot.pause()
+            closed = {one for one in FIELDS if form.query_one(f"#{one}").disabled}
+            assert closed == {"start-from", "minutes", "requests", "epochs", "final"}
+            form.query_one("#method", Select).value = "tinybert"
+            form.query_one("#tokens", Input).value = "700"
+            await pilot.pause()
+            assert TEXT_METHODS["tinybert"].about[:20] in text_of(pilot.app)
+            made = configured(form.wanted, shop.settings)
+            assert made.language is not None
+            assert (made.method, made.language.layers, made.language.tokens) == ("tinybert", 4, 700)
+            assert (made.final, made.minutes) == (False, 0)
+            # It needs its teacher's weights even where it hears nobody.
+            form.query_one("#method", Select).value = "none"
+            await pilot.pause()
+            assert not form.query_one("#teacher").disabled
+            assert not form.query_one("#weights").disabled
+            # What only it can learn by goes with it.
+            form.query_one("#method", Select).value = "tinybert"
+            form.query_one("#student", Select).value = "deep"
+            await pilot.pause()
+            assert form.query_one("#method", Select).value == FIRST
+            assert form.query_one("#tokens").disabled
+            assert form.wanted.final
+
+    asyncio.run(flow())
 
 
 def test_own_backends_and_weights_of_the_settings_are_offered(settings: Settings) -> None:

@@ -32,9 +32,9 @@ def test_a_distillation_from_end_to_end() -> None:
         ("train distilled", "done"),
     ]
     assert story.current is None
-    assert list(story.losses) == list(story.ndcg) == ["undistilled", "distilled"]
+    assert list(story.losses) == list(story.scores) == ["undistilled", "distilled"]
     assert [len(points) for points in story.losses.values()] == [40, 40]
-    assert story.ndcg["distilled"] == [(1, 0.11), (2, 0.12), (3, 0.13), (4, 0.14)]
+    assert story.scores["distilled"] == [(1, 0.11), (2, 0.12), (3, 0.13), (4, 0.14)]
     assert story.weighed == LayersWeighed(0, (0.5, 1.5), "fisher-ld")
     assert story.summary == ("gate: teacher MRR 0.5", "distilled: NDCG@10 0.19")
     assert list(story.log)[:3] == [
@@ -54,7 +54,7 @@ def test_a_training_that_goes_on_from_a_checkpoint_says_its_steps_once() -> None
     story.hear([Evaluated(2, 0.3, 0.3, 5.0)])
     assert [step for step, _ in story.losses["distilled"]] == list(range(1, 31))
     assert story.losses["distilled"][9:11] == [(10, 5.0), (11, 4.0)]
-    assert story.ndcg["distilled"] == [(1, 0.1), (2, 0.3)]
+    assert story.scores["distilled"] == [(1, 0.1), (2, 0.3)]
     assert len(story.stages) == 1
 
 
@@ -74,7 +74,7 @@ def test_figures_that_are_none_are_not_drawn() -> None:
     story.hear([StageStarted("final training", 5), StepDone(1, math.nan, {})])
     story.hear([Evaluated(1, math.nan, math.nan, 3.0)])
     assert not story.losses
-    assert not story.ndcg
+    assert not story.scores
 
 
 def test_an_event_of_a_training_nobody_began() -> None:

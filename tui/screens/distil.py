@@ -14,6 +14,7 @@ from textual.containers import Horizontal
 from textual.widgets import ContentSwitcher, OptionList
 
 from distill.jobs.records import Job, JobSpec, State
+from distill.students import reads_text
 from recommender.models import FETCH
 from storage.errors import RecsysError, UnknownName
 from tui import distil_choices, distil_offers
@@ -221,7 +222,7 @@ class Distil(Room):
         """Return the job that is wanted, once its teacher answers."""
         settings, form = self.recsys.settings, self.query_one(DistilForm)
         spec = await asyncio.to_thread(distil_choices.spec_of, wanted, settings)
-        if needs_of(wanted.method).teacher:
+        if needs_of(wanted.method).teacher or reads_text(wanted.student):
             form.asking(True)
             try:
                 await asyncio.to_thread(distil_offers.require_answer, wanted.teacher, settings)

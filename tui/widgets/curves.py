@@ -37,11 +37,12 @@ class Curve(PlotextPlot):
         """Draw as many points as there is room for."""
         self._draw()
 
-    def show(self, curves: Mapping[str, Sequence[Point]]) -> None:
-        """Show these curves, by the name of what they are of."""
+    def show(self, curves: Mapping[str, Sequence[Point]], title: str = "") -> None:
+        """Show these curves, by the name of what they are of; `title` says what is drawn."""
         found = {name: tuple(points) for name, points in curves.items()}
-        if found != self._curves:
-            self._curves = found
+        title = title or self._title
+        if (found, title) != (self._curves, self._title):
+            self._curves, self._title = found, title
             self._draw()
 
     def _recoloured(self, theme: Theme) -> None:

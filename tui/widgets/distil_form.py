@@ -10,8 +10,8 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.message import Message
 from textual.widgets import Button, Checkbox, Input, Label, Select, Static
 
-from distill.methods import METHODS, SIZES, describe
-from distill.methods.rankwise import RANKED_METHODS
+from distill.methods import METHODS, RANKED_METHODS, TEXT_METHODS
+from distill.students import described, reads_text
 from tui.distil_choices import Wanted, needs_of
 from tui.distil_offers import OWN, Choice, joined
 from tui.shown import shown
@@ -21,8 +21,10 @@ LISTED = {**METHODS, **RANKED_METHODS}
 """What a sequential student can learn by."""
 MINUTES = "10"
 """What a first try may take."""
-OF_TEACHER = ("teacher", "minutes", "requests", "gate")
+OF_TEACHER = ("minutes", "requests", "gate")
 """Fields that are of no use where nobody teaches."""
+OF_ITEMS = ("start-from", "epochs", "final", "minutes", "requests")
+"""Fields that are of no use to a student that reads text: it learns from as many tokens."""
 START, STARTING = "Start", "seeing whether the teacher answers …"
 
 
@@ -81,8 +83,7 @@ class DistilForm(VerticalScroll):
             yield _select("weights", [Choice(OWN, "the teacher's own")])
         with Horizontal(classes="row"):
             yield Label("Student", markup=False)
-            sizes = [Choice(name, f"{name} · {describe(one)}") for name, one in SIZES.items()]
-            yield _select("size", sizes)
+            yield _select("student", [Choice(n, f"{n} · {about}") for n, _, about in described()])
         with Horizontal(classes="row"):
             yield Label("starts from", markup=False)
             yield _select("start-from", STARTS)
@@ -96,6 +97,8 @@ class DistilForm(VerticalScroll):
         with Horizontal(classes="row"):
             yield from _field("epochs", "Epochs", "", "30")
             yield from _field("seed", "Seed", "", "0", second=True)
+        with Horizontal(classes="row"):
+            yield from _field("tokens", "Tokens", "", "50000")
         yield Tick("even if no better than chance", id="gate", compact=True)
         yield Tick("then train on everything once more", id="final", compact=True)
         yield Button(START, id="start", variant="primary", compact=True)
@@ -138,37 +141,57 @@ class DistilForm(VerticalScroll):
 
     @property
     def wanted(self) -> Wanted:
-        """What the form says."""
+        """What the form says; a field that is closed says nothing."""
 
         def text(name: str) -> str:
-            return self.query_one(f"#{name}", Input).value
+            field = self.query_one(f"#{name}", Input)
+            return "" if field.disabled else field.value
+
+        def ticked(name: str) -> bool:
+            box = self.query_one(f"#{name}", Checkbox)
+            return box.value and not box.disabled
 
         return Wanted(
             category=self.category,
             teacher=_chosen(self.query_one("#teacher", Select)),
             weights=_chosen(self.query_one("#weights", Select)),
-            size=_chosen(self.query_one("#size", Select)),
+            student=_chosen(self.query_one("#student", Select)),
             start=_chosen(self.query_one("#start-from", Select)),
             method=_chosen(self.query_one("#method", Select)),
             minutes=text("minutes"),
             requests=text("requests"),
             epochs=text("epochs"),
+            tokens=text("tokens"),
             seed=text("seed"),
-            ignore_gate=self.query_one("#gate", Checkbox).value,
-            final=self.query_one("#final", Checkbox).value,
+            ignore_gate=ticked("gate"),
+            final=ticked("final"),
         )
 
     def on_select_changed(self, event: Select.Changed) -> None:
-        """Say what a method does, and close the fields that it does not need."""
-        if event.select.id == "method":
-            name = _chosen(event.select)
-            needs = needs_of(name)
-            bare = needs.teacher and not needs.weights
-            about = f"{LISTED[name].about}{'; no weights are opened' if bare else ''}"
-            self.query_one("#method-about", Static).update(shown(about))
-            self.query_one("#weights", Select).disabled = not needs.weights
-            for field in OF_TEACHER:
-                self.query_one(f"#{field}").disabled = not needs.teacher
+        """Offer the methods of a student; say what one does, and close what it does not need."""
+        if event.select.id == "student":
+            listed = TEXT_METHODS if self._reads_text else LISTED
+            _offer(self.query_one("#method", Select), [Choice(name, name) for name in listed])
+        if event.select.id in ("student", "method"):
+            self._close_fields(_chosen(self.query_one("#method", Select)))
+
+    @property
+    def _reads_text(self) -> bool:
+        return reads_text(_chosen(self.query_one("#student", Select)))
+
+    def _close_fields(self, name: str) -> None:
+        text, needs = self._reads_text, needs_of(name)
+        bare = needs.teacher and not needs.weights and not text
+        listed = TEXT_METHODS if text else LISTED
+        about = f"{listed[name].about}{'; no weights are opened' if bare else ''}"
+        self.query_one("#method-about", Static).update(shown(about))
+        # A student that reads text is made of the teacher's weights, whatever it hears.
+        self.query_one("#teacher", Select).disabled = not (text or needs.teacher)
+        self.query_one("#weights", Select).disabled = not (text or needs.weights)
+        self.query_one("#tokens", Input).disabled = not text
+        for field in {*OF_TEACHER, *OF_ITEMS}:
+            idle = (field in OF_TEACHER and not needs.teacher) or (field in OF_ITEMS and text)
+            self.query_one(f"#{field}").disabled = idle
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """Say what is wanted."""

@@ -54,7 +54,7 @@ class ShownJob(Vertical):
             yield LayerBars()
         with Horizontal(id="job-curves"):
             yield Curve("loss", id="loss")
-            yield Curve("NDCG@10", id="ndcg")
+            yield Curve("NDCG@10", id="scores")
         with VerticalScroll(id="job-end"):
             yield Static("", id="job-said", markup=False)
         yield RichLog(max_lines=LINES, wrap=True, markup=False, min_width=20, id="job-log")
@@ -62,14 +62,14 @@ class ShownJob(Vertical):
     def show(self, job: Job, story: Story, now: float) -> None:
         """Show how a job stands at a second of the clock."""
         self.set_class(not job.going, "-ended")
-        curves = bool(story.losses or story.ndcg)
+        curves = bool(story.losses or story.scores)
         self.set_class(not curves, "-no-curves")
         self.query_one("#job-head", Static).update(head(job))
         self.query_one(Stages).show(story.stages, going=job.going)
         self.query_one(LayerBars).show(story.weighed)
         self.query_one("#job-curves").display = curves
         self.query_one("#loss", Curve).show(story.losses)
-        self.query_one("#ndcg", Curve).show(story.ndcg)
+        self.query_one("#scores", Curve).show(story.scores, story.measure)
         end = ending(job, story)
         self.query_one("#job-said", Static).update(end)
         self.query_one("#job-end").display = bool(end.plain)

@@ -61,7 +61,7 @@ def ours(data: TrainData, config: TrainConfig) -> list[Point]:
     points, begun = [], time.perf_counter()
     for event in train(config, data):
         if isinstance(event, Evaluated):
-            points.append(Point(event.epoch, time.perf_counter() - begun, event.ndcg))
+            points.append(Point(event.epoch, time.perf_counter() - begun, event.score))
     return points
 
 

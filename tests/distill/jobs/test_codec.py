@@ -45,12 +45,12 @@ def test_a_number_that_is_none_survives() -> None:
     line = to_line(Evaluated(1, math.nan, math.nan, math.inf), 0.0)
     assert line is not None
     assert "NaN" not in line
-    assert json.loads(line)["ndcg"] is None
+    assert json.loads(line)["score"] is None
     read = from_line(line)
     assert read is not None
     event = read[0]
     assert isinstance(event, Evaluated)
-    assert all(math.isnan(one) for one in (event.ndcg, event.best, event.loss))
+    assert all(math.isnan(one) for one in (event.score, event.best, event.loss))
 
 
 def test_numbers_within_are_numbers_too() -> None:

@@ -40,7 +40,7 @@ def expected(said: Sequence[Event]) -> dict[str, list[tuple[int, float]]]:
             for name, part in event.parts.items():
                 made.setdefault(f"loss/{name}", []).append((step, part))
         elif isinstance(event, Evaluated):
-            made.setdefault("validation/score", []).append((step, event.ndcg))
+            made.setdefault("validation/score", []).append((step, event.score))
             made.setdefault("validation/best", []).append((step, event.best))
     return made
 

@@ -55,7 +55,7 @@ TASKS = {"everything": everything, "layers left out": left_out}
 def told(said: Sequence[Event]) -> list[tuple[object, ...]]:
     """What was done, without the time it took."""
     return [
-        (event.step, event.loss) if isinstance(event, StepDone) else (event.epoch, event.ndcg)
+        (event.step, event.loss) if isinstance(event, StepDone) else (event.epoch, event.score)
         for event in said
         if isinstance(event, StepDone | Evaluated)
     ]

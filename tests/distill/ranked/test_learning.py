@@ -174,7 +174,7 @@ def test_what_is_kept_scores_as_the_network_that_was_validated() -> None:
         torch.stack(list(student.losses().values())).sum().backward()
         student.optimiser.step()
         student.standing.step += 1
-    score = student.end_epoch().ndcg
+    score = student.end_epoch().score
     plain = Student(CONFIG, ring(), None, device="cpu", checkpoint=None)
     plain.network.load_state_dict(student.best)
     assert plain.validate() == pytest.approx(score)
