@@ -89,16 +89,24 @@ def overridden(
 ) -> DistilConfig:
     """Return a configuration with other values; its method first, then all the rest.
 
+    A method may change what only a student that reads text has, so such a student is there
+    before the method is set.
+
     Raises:
         BadSetting: a key that is none, or a value that does not fit.
 
     >>> made = overridden(DistilConfig("Books"), {"loss": {"task": 2}, "method": "logits-only"})
     >>> made.loss.task, made.loss.layer
     (2.0, 0.0)
+    >>> values = {"method": "layerdrop", "language": {"layers": 6}}
+    >>> overridden(DistilConfig("Books"), values).language.layerdrop
+    0.2
     """
     if "method" in values:
         if not isinstance(values["method"], str):
             raise BadSetting(f"method: {values['method']!r} is no name")
+        if values.get("language") is not None:
+            config = config.with_language()
         config = with_method(config, values["method"], folder=folder)
     return DistilConfig.from_dict(merged(config.as_dict(), values))
 

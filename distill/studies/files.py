@@ -16,6 +16,7 @@ alone, so that all arms learn from the same answers.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from distill.config import DistilConfig
 from distill.config_files import merged, overridden, read_yaml
-from distill.methods import check_method
+from distill.methods import check_method, method
 from recommender.config import Settings
 from storage.errors import BadSetting, nearest
 
@@ -174,6 +175,7 @@ def _check(study: Study) -> None:
     base = study.config(study.data[0])
     if len(set(study.seeds)) < len(study.seeds):
         raise BadSetting("seeds: one is named twice")
+    made_by: dict[object, str] = {}
     for arm, values in study.arms.items():
         for fixed in ("teacher", "category", "seed", "split", "min_rating"):
             if fixed in values:
@@ -185,3 +187,14 @@ def _check(study: Study) -> None:
             raise BadSetting(f"arms.{arm}: {error.what}", next_step=error.next_step) from error
         if (made.language is None) != (base.language is None):
             raise BadSetting(f"arms.{arm}: students of one family can be compared, not of two")
+        same = made_by.setdefault(_what_differs(made), arm)
+        if same != arm:
+            raise BadSetting(f"arms.{arm}: nothing in it differs from arms.{same}")
+
+
+def _what_differs(config: DistilConfig) -> object:
+    """Return all of an arm that can make another student: two with the same are one arm."""
+    chosen = method(config.method)
+    heard = (chosen.matches, chosen.weighs) if chosen.hears else ()
+    settings = {name: value for name, value in config.as_dict().items() if name != "method"}
+    return heard, json.dumps(settings, sort_keys=True)

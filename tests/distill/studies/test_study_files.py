@@ -37,6 +37,22 @@ def test_every_study_that_comes_with_us_can_be_read(name: str) -> None:
         assert whole.config(whole.data[0], arm=arm).category == whole.data[0]
 
 
+@pytest.mark.parametrize(
+    ("base", "arms"),
+    [
+        ("method: none, language: {layers: 6}", "{method: layerdrop}"),
+        ("method: none, language: {layers: 6}", "{method: uniform}"),
+        ("method: fisher-ld", "{method: taylor}"),
+        ("method: fisher-ld", "{loss: {depth_beta: 0.3}}"),
+    ],
+)
+def test_arms_that_differ_are_two(tmp_path: Path, base: str, arms: str) -> None:
+    """Regression: what a method changes of a student that reads text was lost in studies."""
+    text = PLAIN.replace("method: none, student", f"{base}, student")
+    study = read_study(written(tmp_path, text.replace("{method: uniform}", arms)))
+    assert study.config("shop", arm="none") != study.config("shop", arm="uniform")
+
+
 def test_studies_are_those_in_the_folder() -> None:
     assert studies() == tuple(sorted(one.stem for one in FOLDER.glob("*.yaml")))
 
@@ -74,6 +90,8 @@ def test_quick_and_all(tmp_path: Path) -> None:
         (("seeds: [0, 1]", "seeds: [1, 1]"), "seeds: one is named twice"),
         (("seeds: [0, 1]", "seeds: []"), "seeds: list should have at least 1 item"),
         (("  uniform: {method: uniform}\n", ""), "arms: dictionary should have at least 2 items"),
+        (("{method: uniform}", "{method: none}"), "nothing in it differs from arms.none"),
+        (("none: {}", "none: {method: uniform, seed: }"), "seed is the base's"),
         (("epochs: 2", "epoch: 2"), "no field 'student.epoch' in a distillation; did you"),
     ],
 )
