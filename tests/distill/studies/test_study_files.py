@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from distill.methods import METHODS, RANKED_METHODS, TEXT_METHODS
 from distill.studies.files import FOLDER, read_study, studies
 from storage.errors import BadSetting
 
@@ -51,6 +52,17 @@ def test_arms_that_differ_are_two(tmp_path: Path, base: str, arms: str) -> None:
     text = PLAIN.replace("method: none, student", f"{base}, student")
     study = read_study(written(tmp_path, text.replace("{method: uniform}", arms)))
     assert study.config("shop", arm="none") != study.config("shop", arm="uniform")
+
+
+@pytest.mark.parametrize(
+    ("base", "methods"),
+    [("student: {}", [*METHODS, *RANKED_METHODS]), ("language: {layers: 6}", [*TEXT_METHODS])],
+)
+def test_no_two_methods_are_the_same(tmp_path: Path, base: str, methods: list[str]) -> None:
+    """Each changes something of what is learned, in the way that files and flags set it."""
+    arms = "".join(f"\n  {name}: {{method: {name}}}" for name in methods)
+    text = f"question: which?\ndata: [shop]\nbase: {{{base}}}\narms:{arms}\n"
+    assert set(read_study(written(tmp_path, text)).arms) == set(methods)
 
 
 def test_studies_are_those_in_the_folder() -> None:
