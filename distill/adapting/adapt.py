@@ -71,7 +71,7 @@ def adapt(
     >>> next(adapt("Books", rank=0))
     Traceback (most recent call last):
     ...
-    storage.errors.BadSetting: rank, batch and learning rate must be above 0
+    storage.errors.BadSetting: rank = 0 is out of its range: at least 1
     """
     config = category if isinstance(category, AdaptConfig) else AdaptConfig(category)
     config = replace(config, **changes)  # type: ignore[arg-type]
