@@ -53,6 +53,7 @@ def settings(folder: Path, shape: dict, threads: int) -> Config:
         "loss_type": "CE",
         "train_neg_sample_args": None,
         "learning_rate": shape["learning_rate"],
+        "train_batch_size": shape["rows"],
         "epochs": shape["epochs"],
         "stopping_step": shape["patience"],
         "eval_args": {
