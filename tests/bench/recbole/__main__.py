@@ -1,9 +1,9 @@
 """Times our SASRec and RecBole's on MovieLens-100K: `python -m tests.bench.recbole`.
 
 The same log, leave-last-out split, sizes, loss, learning rate, targets a step and threads, and
-one measure for both: NDCG@10 on validation over the full catalogue, histories masked. RecBole is installed into an environment
-of its own that is thrown away. It trains every prefix of a history as its own row, we a whole
-history at once; that is what is compared.
+one measure for both: NDCG@10 on validation over the full catalogue, histories masked. RecBole is
+installed into an environment of its own that is thrown away. It trains every prefix of a history
+as its own row, we a whole history at once; that is what is compared.
 """
 
 from __future__ import annotations
