@@ -6,6 +6,7 @@ Apart from `api` because this opens models.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import numpy as np
 
@@ -65,11 +66,11 @@ def open_teacher_ranker(
         BadSetting: the model cannot be asked in the mode that the settings name.
     """
     backend = open_backend(spec, settings, artifacts=store.artifacts, mode=settings.teacher_mode)
-    try:
-        return _ranker(store, category, log, backend, settings, encoder, hear)
-    except BaseException:
-        backend.close()
-        raise
+    with ExitStack() as undone:
+        undone.callback(backend.close)
+        ranker = _ranker(store, category, log, backend, settings, encoder, hear)
+        undone.pop_all()
+    return ranker
 
 
 def _ranker(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -89,11 +89,10 @@ class Database:
             )
         engine = _engine(address, busy_seconds)
         database = cls(engine, name, file)
-        try:
+        with ExitStack() as undone:
+            undone.callback(engine.dispose)
             database._bring_up_to_date()
-        except BaseException:
-            engine.dispose()
-            raise
+            undone.pop_all()
         database._opened = _identity(file)
         return database
 

@@ -52,6 +52,8 @@ def test_arms_that_differ_are_two(tmp_path: Path, base: str, arms: str) -> None:
     text = PLAIN.replace("method: none, student", f"{base}, student")
     study = read_study(written(tmp_path, text.replace("{method: uniform}", arms)))
     assert study.config("shop", arm="none") != study.config("shop", arm="uniform")
+    made = study.config("shop", arm="uniform")
+    assert made.language is None or made.language.layerdrop == 0.2 * (made.method == "layerdrop")
 
 
 @pytest.mark.parametrize(
