@@ -185,6 +185,6 @@ def _digest(taught: Distillation | None) -> str:
     for array in (taught.candidates, taught.labels, taught.states, squares, *taught.ranked.arrays):
         if array is not None:
             digest.update(np.ascontiguousarray(array).tobytes())
-    moved = () if moving is None else (moving.by, moving.eta, moving.ends)
+    moved = () if moving is None else moving.settings
     digest.update(repr([*taught.settings, *moved]).encode())
     return digest.hexdigest()

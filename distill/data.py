@@ -118,6 +118,14 @@ class MovingWeights:
     squares: FloatArray | None = None
     """(n, L) squared gradient of the teacher's loss by layer, one row a measured request: what
     minibatches are drawn from where the teacher is followed."""
+    emphasis: tuple[float, ...] = ()
+    """(M,) what the weight of each block is multiplied by before all are scaled to the budget:
+    the emphasis on depth. Nothing: all alike."""
+
+    @property
+    def settings(self) -> tuple[object, ...]:
+        """Everything that decides how weights move, but the array."""
+        return self.by, self.eta, self.ends, self.emphasis
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -145,6 +153,9 @@ class Distillation:
     """Share of the divergence from the labels: a_out."""
     layers: float = 1.0
     """Share of the layer losses: a_layer."""
+    supervision: float = 1.0
+    """Share of the losses of blocks that predict for themselves: they learn from the log and
+    not from answers, so it does not fall where few requests were answered."""
     temperature: float = 1.0
     """T of the divergence; `labels` are to be the teacher's at the same T."""
     divergence: Literal["listwise", "bernoulli"] = "listwise"
@@ -207,7 +218,12 @@ class Distillation:
             *(self.task, self.output, self.layers, self.temperature, self.divergence),
             *(self.begins, self.fade, self.balance, self.l2, self.state_layers, self.matches),
             *self.ranked.settings,
+            *((self.supervision,) if self._supervises else ()),
         )
+
+    @property
+    def _supervises(self) -> bool:
+        return any(match.feature == "supervision" for match in self.matches)
 
     @property
     def layer_weights(self) -> tuple[float, ...]:
@@ -267,7 +283,12 @@ class SequenceBatches:
         self._counts = np.ones(len(data.sequences), dtype=np.bool_)
         if not repeats:
             self._counts = ~_repeated(data.sequences, data.offsets, data.items)
-        self._begin, self._end = _windows(data.offsets, max_len)
+        self._begin, self._end = _with_targets(*_windows(data.offsets, max_len), self._counts)
+        if not len(self._begin):
+            raise BadData(
+                "nobody chose anything new after their first item: there is nothing to predict",
+                next_step="recsys data stats",
+            )
         self.longest = int((self._end - self._begin).max()) - 1
         self.steps_a_pass = -(-len(self._begin) // size)
 
@@ -342,6 +363,15 @@ def _windows(offsets: IntArray, max_len: int) -> tuple[IntArray, IntArray]:
     back = np.arange(len(person)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
     window_end = end[person] - back * max_len
     return np.maximum(start[person], window_end - max_len - 1), window_end
+
+
+def _with_targets(
+    begin: IntArray, end: IntArray, counts: np.ndarray[tuple[int], np.dtype[np.bool_]]
+) -> tuple[IntArray, IntArray]:
+    """Leave out windows of which no target counts: a mean over nothing is no number."""
+    before = np.concatenate([[0], np.cumsum(counts)])
+    some = before[end] > before[begin + 1]
+    return begin[some], end[some]
 
 
 def _repeated(

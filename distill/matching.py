@@ -138,14 +138,14 @@ class MovingScale(nn.Module):
         """Return the weight of each block now."""
         if self.moving is None or not int(self.steps):
             return self._given
-        average = self.average.numpy()
-        if self.moving.by == "student":
-            followed: Vector = mean_one(average) * self._given.mean()
-            return followed
-        begins = (0, *self.moving.ends[:-1])
-        carried = [average[b:e].sum() for b, e in zip(begins, self.moving.ends, strict=True)]
-        taken: Vector = mean_one(np.array(carried)) * self._given.mean()
-        return taken
+        carried = self.average.numpy()
+        if self.moving.by == "teacher":
+            begins = (0, *self.moving.ends[:-1])
+            parts = zip(begins, self.moving.ends, strict=True)
+            carried = np.array([carried[begin:end].sum() for begin, end in parts])
+        emphasis = np.array(self.moving.emphasis or 1.0)
+        followed: Vector = mean_one(carried * emphasis) * self._given.mean()
+        return followed
 
     def follow(self, blocks: Sequence[nn.Module]) -> None:
         """Go one step on: after the backward pass, before gradients are cleared."""

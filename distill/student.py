@@ -45,6 +45,8 @@ from storage.records import IntArray
 
 _VALIDATION_BYTES = 256_000_000
 """Memory of the scores of one chunk of validation requests."""
+_VALIDATION_ROWS = 1024
+"""Most requests of a chunk: where the catalogue is small, it is attention that takes memory."""
 
 
 class Student:
@@ -127,10 +129,13 @@ class Student:
         self.standing.step += 1
         self.standing.loss += loss
         if not math.isfinite(loss):
-            raise BadSetting(
-                f"the training diverged at step {self.standing.step}: its loss is {loss}; "
-                f"try a learning rate below {self.config.learning_rate}"
-            )
+            raise self._diverged(f"its loss is {loss}")
+
+    def _diverged(self, how: str) -> BadSetting:
+        return BadSetting(
+            f"the training diverged at step {self.standing.step}: {how}; "
+            f"try a learning rate below {self.config.learning_rate}"
+        )
 
     def end_epoch(self) -> Evaluated:
         """Judge the epoch that is complete, and keep its weights if they are the best yet."""
@@ -157,7 +162,7 @@ class Student:
         """Return NDCG@10 on the validation requests: full catalogue, histories masked."""
         targets = self.data.valid_targets
         assert targets is not None
-        chunk = max(1, _VALIDATION_BYTES // (4 * self.data.items))
+        chunk = min(_VALIDATION_ROWS, max(1, _VALIDATION_BYTES // (4 * self.data.items)))
         gains = []
         self.network.eval()
         for start in range(0, len(targets), chunk):
@@ -165,6 +170,8 @@ class Student:
             ids = torch.from_numpy(pad(histories, self.config.network.max_len)).to(self.device)
             with torch.no_grad():
                 scores = self.network.scores(self.network.latest(ids)[1]).cpu().numpy()
+            if not np.isfinite(scores).all():  # the last step was too large: no loss has seen it
+                raise self._diverged("its validation is not a number")
             ranks = target_ranks(scores, targets[start : start + chunk], histories)
             gains.append(ndcg(ranks, 10))
         self.network.train()
@@ -244,7 +251,7 @@ class Student:
             states = self.network.norm_final(blocks[block - 1]).flatten(0, 1)[counted]
             loss = self._task_loss(states, targets)
             layers = len(blocks)
-            part = self._layers_share() * weight / layers * loss
+            part = self._supervision_share() * weight / layers * loss
             parts["supervision"] = parts["supervision"] + part if "supervision" in parts else part
         return parts
 
@@ -293,7 +300,15 @@ class Student:
     def _layers_share(self) -> float:
         taught = self.distillation
         assert taught is not None
-        return taught.layers * layer_share(self.standing.step, self.plan.steps, taught.fade)
+        return taught.layers * self._fading(taught)
+
+    def _supervision_share(self) -> float:
+        taught = self.distillation
+        assert taught is not None
+        return taught.supervision * self._fading(taught)
+
+    def _fading(self, taught: Distillation) -> float:
+        return layer_share(self.standing.step, self.plan.steps, taught.fade)
 
     def _seed(self, stream: Stream) -> int:
         return derived_seed(self.config.seed, stream, self.standing.step)
@@ -312,7 +327,7 @@ class Student:
             parts += taught.ranked.arrays
             parts += _flat(taught.histories)
             if taught.moving is not None:
-                parts += [taught.moving.by, taught.moving.eta, taught.moving.ends]
+                parts += [*taught.moving.settings]
                 parts += [taught.moving.squares]
         return checkpoints.fingerprint(*parts)
 

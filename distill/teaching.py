@@ -260,7 +260,7 @@ def distillation(
     return Distillation(
         histories=[np.array(r.history, dtype=np.int64) for r in requests],
         candidates=_offered(requests)[dealt],
-        labels=labels[dealt].astype(np.float32),
+        labels=_softened(taught, labels, config)[dealt].astype(np.float32),
         states=None if taught.states is None else taught.states[:, list(looked_at)][dealt],
         state_layers=looked_at,
         matches=matches,
@@ -268,6 +268,7 @@ def distillation(
         task=loss.task,
         output=loss.output * share,
         layers=loss.layer * share,
+        supervision=loss.layer,
         temperature=loss.temperature,
         divergence=loss.divergence,
         begins=loss.begins,
@@ -276,6 +277,18 @@ def distillation(
         l2=loss.l2,
         ranked=ranked_of(loss.ranked, taught.asked, labels, dealt, vectors, counts=share),
     )
+
+
+def _softened(taught: Taught, labels: np.ndarray, config: DistilConfig) -> np.ndarray:
+    """Return the labels as the divergence needs them: a softmax at its own temperature.
+
+    Two classes an item are softened by the loss itself, from the calibrated label.
+    """
+    loss = config.loss
+    if loss.divergence != "listwise" or loss.temperature == 1:
+        return labels
+    soft = [probabilities(s, taught.temperature * loss.temperature) for s in taught.asked.scores]
+    return np.stack(soft)
 
 
 def lesson_of(
@@ -322,7 +335,9 @@ def _matches(
     matches = chosen.matches(setting)
     if loss.dynamic == "none":
         return matches, None
-    return matches, MovingWeights(loss.dynamic, loss.eta, setting.ends, taught.squares)
+    return matches, MovingWeights(
+        loss.dynamic, loss.eta, setting.ends, taught.squares, setting.emphasis
+    )
 
 
 def importance_of(store: Store, taught: Taught, config: DistilConfig) -> tuple[float, ...] | None:

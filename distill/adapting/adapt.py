@@ -185,6 +185,8 @@ def _learned(
     """Learn, as long as the minutes allow, or find what was learned."""
     card = backend.describe()
     inputs = {"data": ground.category.digest, "weights": card.key}
+    if config.mix != "uniform":  # then the neighbours of titles decide who is offered
+        inputs["encoder"] = ground.encoder.name
     lesson = Lesson(backend, ground.texts, asked.training, asked.choosing, config)
     adapted = insert(backend.model, config.rank, seed=config.seed)
     plan = yield from plan_steps(

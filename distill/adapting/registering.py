@@ -82,11 +82,13 @@ def register_run(
     )
     if config.merged:
         register(models, run.id, artifact.path)
-    if store.runs.measurements(run.id):
-        return run
     store.runs.add(run)
-    # In one transaction: a run has all of its figures, or is registered again.
-    store.runs.add_measurements(_figures(store, run.id, judged))
+    found = sorted(_figures(store, run.id, judged), key=lambda one: (one.scope, one.metric))
+    if found != store.runs.measurements(run.id):
+        # Judged anew, on other requests: the figures that were just asked for are the run's.
+        store.runs.update(run.id, config=dict(run.config))
+        # In one transaction: a run has all of its figures, or is registered again.
+        store.runs.add_measurements(found)
     return run
 
 

@@ -79,6 +79,7 @@ def whole_directory(target: Path, *, force: bool, size: int = 0) -> Iterator[Pat
         StoreUnavailable: the disk is full, or the place may not be written.
     """
     refuse_taken(target, force=force)
+    target = target.resolve()  # a link keeps pointing where it does
     if target.exists() and not (target / "config.json").is_file():
         raise BadSetting(
             f"{str(target)!r} is no model's directory, and is not replaced by one",
@@ -95,11 +96,24 @@ def whole_directory(target: Path, *, force: bool, size: int = 0) -> Iterator[Pat
                 if file.is_file():
                     _settle(file)
             part.chmod(0o755)
-            if target.exists():
-                shutil.rmtree(target)
-            os.replace(part, target)
+            _put(part, target)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _put(part: Path, target: Path) -> None:
+    """Give a finished directory its name; what had it goes once the new one is there."""
+    if not target.exists():
+        os.replace(part, target)
+        return
+    old = part.with_name(f"{part.name}-old")
+    os.replace(target, old)
+    try:
+        os.replace(part, target)
+    except OSError:
+        os.replace(old, target)
+        raise
+    shutil.rmtree(old)
 
 
 def refuse_taken(target: Path, *, force: bool) -> None:

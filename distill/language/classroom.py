@@ -233,7 +233,9 @@ def _matches(
             "weights that follow the teacher's minibatches are for sequential students",
             next_step="loss: {dynamic: student}",
         )
-    moving = MovingWeights("student", loss.eta, ends) if loss.dynamic == "student" else None
+    moving = None
+    if loss.dynamic == "student":
+        moving = MovingWeights("student", loss.eta, ends, emphasis=setting.emphasis)
     return chosen.matches(setting), moving
 
 

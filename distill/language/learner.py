@@ -182,7 +182,7 @@ class LlamaLearner:
         if taught is not None:
             parts += [taught.key, taught.matches, taught.loss]
             if taught.moving is not None:
-                parts += [taught.moving.by, taught.moving.eta, taught.moving.ends]
+                parts += [*taught.moving.settings]
                 parts += [taught.moving.squares]
         return fingerprint(*parts)
 

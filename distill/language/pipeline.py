@@ -67,7 +67,7 @@ def run_llama(
     room = yield from open_classroom(store, config, settings, encoder)
     arms = [(called(config.method), config)]
     if config.method != ALONE:
-        arms.append((UNDISTILLED, replace(config, method=ALONE)))
+        arms.append((UNDISTILLED, _alone(config)))
     else:
         arms = [(UNDISTILLED, config)]
     pupils = []
@@ -94,6 +94,12 @@ def run_llama(
         scope=SCOPE,
         teacher=runs[0].id,
     )
+
+
+def _alone(config: DistilConfig) -> DistilConfig:
+    """Return the twin that hears nobody; what LayerDrop itself switched on is off again."""
+    twin = replace(config, method=ALONE)
+    return twin.with_language(layerdrop=0.0) if config.method == "layerdrop" else twin
 
 
 def register_pupil(

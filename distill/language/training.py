@@ -24,6 +24,8 @@ from storage.records import Artifact
 from storage.store import Store
 
 KIND = "language-student"
+JUDGING = ("test_requests",)
+"""Settings that decide nothing of a student: with others, it is the same one."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -72,12 +74,13 @@ def train_llama(
         stage: what events call it.
         tensorboard: where to write losses to.
     """
-    name = json.dumps([backend.describe().key, asdict(made), asdict(config), seed], sort_keys=True)
+    decides = {name: value for name, value in asdict(config).items() if name not in JUDGING}
+    name = json.dumps([backend.describe().key, asdict(made), decides, seed], sort_keys=True)
     student = None
     inputs: dict[str, object] = {
         "teacher": backend.describe().key,
         "design": asdict(made),
-        "config": asdict(config),
+        "config": decides,
         "seed": seed,
         "lessons": [digest_of(reading.training), digest_of(reading.validation)],
         "taught": _said(taught),
@@ -183,5 +186,5 @@ def _said(taught: Taught | None) -> list[object]:
     if taught is None:
         return []
     moving = taught.moving
-    moved = [] if moving is None else [moving.by, moving.eta, list(moving.ends)]
+    moved = [] if moving is None else [list(moving.settings)]
     return [taught.key, [asdict(one) for one in taught.matches], asdict(taught.loss), moved]

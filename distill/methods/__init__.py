@@ -268,6 +268,11 @@ def check_method(config: DistilConfig, *, folder: Path | None = None) -> None:
             "text learns token by token",
             next_step="--student standard, a sequential student, or another --method",
         )
+    if loss.dynamic != "none" and chosen.matches is not layerwise.by_importance:
+        raise BadSetting(
+            f"weights that move are those of importance, and {config.method!r} has others",
+            next_step="--method fisher-ld, or loss: {dynamic: none}",
+        )
     looks_inside = config.loss.layer > 0 and config.teacher.weights != "none"
     if looks_inside and config.language is None and 0 < config.teacher.requests < FEWEST_COMPARED:
         raise BadSetting(

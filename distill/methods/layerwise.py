@@ -151,10 +151,7 @@ def as_published(setting: Setting) -> tuple[Match, ...]:
 def _importance(setting: Setting) -> Vector:
     measured = setting.measured
     summed = np.array([sum(measured[layer - 1] for layer in part) for part in setting.segments])
-    depth = np.array(setting.ends) / setting.teacher_layers
-    emphasised: Vector = (
-        summed * (1 + setting.options.depth_beta * depth) ** setting.options.depth_delta
-    )
+    emphasised: Vector = summed * np.array(setting.emphasis)
     return emphasised
 
 

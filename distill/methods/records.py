@@ -79,6 +79,13 @@ class Setting:
         return found
 
     @property
+    def emphasis(self) -> tuple[float, ...]:
+        """What depth makes the layers of the student count for: (1 + β g(m)/L)^δ."""
+        depths = (end / self.teacher_layers for end in self.ends)
+        beta, delta = self.options.depth_beta, self.options.depth_delta
+        return tuple((1 + beta * depth) ** delta for depth in depths)
+
+    @property
     def segments(self) -> tuple[range, ...]:
         """The teacher's layers that each layer of the student answers for: (g(m − 1), g(m)]."""
         begins = (0, *self.ends[:-1])

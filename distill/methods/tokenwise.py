@@ -7,7 +7,7 @@ matches themselves are in `distill.language.presets`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -24,8 +24,8 @@ HINTED = 0.5
 """Share of the steps of FitNets' first stage, in which nothing but the hint is learned."""
 
 
-def _by_depths(preset: Callable[[int, int], tuple[Match, ...]]) -> Matches:
-    return lambda setting: preset(setting.teacher_layers, setting.student_layers)
+def _by_depths(preset: Callable[[int, Sequence[int]], tuple[Match, ...]]) -> Matches:
+    return lambda setting: preset(setting.teacher_layers, setting.ends)
 
 
 def _loss(**changes: object) -> Change:

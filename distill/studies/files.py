@@ -89,7 +89,12 @@ class Study:
             )
         # Merged first: an arm's method takes the place of the base's, and is not put upon it.
         values = merged(self.base, self.arms[arm]) if arm else self.base
-        return replace(overridden(begun, values), seed=seed)
+        return replace(overridden(begun, values, folder=self.folder), seed=seed)
+
+    @property
+    def folder(self) -> Path | None:
+        """Where a method of the user's own is looked for."""
+        return None if self.settings is None else self.settings.folder
 
 
 def studies() -> tuple[str, ...]:
@@ -130,13 +135,20 @@ def read_study(
             f"no study {str(name)!r}: neither a file nor one of {', '.join(studies())}"
         )
     try:
-        study = _study(path.stem, read_yaml(path), quick=quick, every=every)
+        study = _study(path.stem, read_yaml(path), quick=quick, every=every, settings=settings)
     except BadSetting as error:
         raise BadSetting(f"{path.name}: {error.what}", next_step=error.next_step) from error
-    return replace(study, settings=settings)
+    return study
 
 
-def _study(name: str, values: Mapping[str, Any], *, quick: bool, every: bool) -> Study:
+def _study(
+    name: str,
+    values: Mapping[str, Any],
+    *,
+    quick: bool,
+    every: bool,
+    settings: Settings | None,
+) -> Study:
     known = list(_File.model_fields)
     for key in values:
         if key not in known:
@@ -165,6 +177,7 @@ def _study(name: str, values: Mapping[str, Any], *, quick: bool, every: bool) ->
         arms=MappingProxyType(arms),
         against=tuple(said.against),
         metric=said.metric,
+        settings=settings,
     )
     _check(study)
     return study
@@ -182,19 +195,32 @@ def _check(study: Study) -> None:
                 raise BadSetting(f"arms.{arm}: {fixed} is the base's, so that arms can be compared")
         try:
             made = study.config(study.data[0], arm=arm)
-            check_method(made)
+            check_method(made, folder=study.folder)
         except BadSetting as error:
             raise BadSetting(f"arms.{arm}: {error.what}", next_step=error.next_step) from error
         if (made.language is None) != (base.language is None):
             raise BadSetting(f"arms.{arm}: students of one family can be compared, not of two")
-        same = made_by.setdefault(_what_differs(made), arm)
+        for name, (own, common) in _in_common(made, base).items():
+            if own != common:
+                raise BadSetting(f"arms.{arm}: {name} is the base's, so that arms can be compared")
+        same = made_by.setdefault(_what_differs(made, study.folder), arm)
         if same != arm:
             raise BadSetting(f"arms.{arm}: nothing in it differs from arms.{same}")
 
 
-def _what_differs(config: DistilConfig) -> object:
+def _in_common(made: DistilConfig, base: DistilConfig) -> dict[str, tuple[object, object]]:
+    """Return what only the base decides, of an arm and of the base: who is asked, what is read."""
+    found: dict[str, tuple[object, object]] = {"max_users": (made.max_users, base.max_users)}
+    if made.language is not None and base.language is not None:
+        for name in ("max_tokens", "validation", "test_requests"):
+            both = getattr(made.language, name), getattr(base.language, name)
+            found[f"language.{name}"] = both
+    return found
+
+
+def _what_differs(config: DistilConfig, folder: Path | None) -> object:
     """Return all of an arm that can make another student: two with the same are one arm."""
-    chosen = method(config.method)
+    chosen = method(config.method, folder=folder)
     heard = (chosen.matches, chosen.weighs) if chosen.hears else ()
     settings = {name: value for name, value in config.as_dict().items() if name != "method"}
     return heard, json.dumps(settings, sort_keys=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from distill.consulting import Consulted
+from distill.markdown import escaped
 from distill.register import bounds
 from distill.studies.running import Ran, Studied, Trial
 from recommender.evaluation import Evaluation
@@ -94,7 +95,7 @@ def _tables(found: Studied, ran: Ran, metrics: Sequence[str]) -> str:
     first = next(iter(ran.trials.values()))[0].evaluation
     heads = [called(metric) for metric in metrics]
     lines = [
-        f"| {ran.category.name}: arm | {' | '.join(heads)} | validation | training |",
+        f"| {escaped(ran.category.name)}: arm | {' | '.join(heads)} | validation | training |",
         "|---|" + "---|" * (len(heads) + 2),
         *(_row(row) for row in rows),
         "",
@@ -105,11 +106,11 @@ def _tables(found: Studied, ran: Ran, metrics: Sequence[str]) -> str:
     if study.against:
         lines += [
             "",
-            f"| {ran.category.name}: difference in {called(study.metric)}, paired "
+            f"| {escaped(ran.category.name)}: difference in {called(study.metric)}, paired "
             "| value | relative |",
             "|---|---|---|",
             *(
-                f"| {one.a} − {one.b} | {one.interval.value:+.4f} "
+                f"| {escaped(one.a)} − {escaped(one.b)} | {one.interval.value:+.4f} "
                 f"{bounds(one.interval, '+.4f')} | {one.relative:+.1%} |"
                 for one in differences_of(ran, study.against, study.metric)
             ),
@@ -155,7 +156,7 @@ def _row(row: Row) -> str:
     figures = " | ".join(f"{one.value:.4f} {bounds(one, '.4f')}" for one in row.figures)
     best = f"{np.mean(row.best):.4f}" if row.best else ""
     seconds = f"{row.seconds:.0f} s" if row.best else ""
-    return f"| {row.name} | {figures} | {best} | {seconds} |"
+    return f"| {escaped(row.name)} | {figures} | {best} | {seconds} |"
 
 
 def _figures(evaluations: Sequence[Evaluation], metrics: Sequence[str]) -> tuple[Interval, ...]:

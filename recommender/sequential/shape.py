@@ -15,6 +15,9 @@ import numpy as np
 from storage.errors import BadSetting
 from storage.records import IntArray
 
+FEWEST_ITEMS = 3
+"""Of a history that a student can look at: the file it is served from is traced with three."""
+
 
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
@@ -45,6 +48,10 @@ class NetworkConfig:
         """Check what can be checked before anything expensive happens."""
         if min(self.width, self.blocks, self.heads, self.inner, self.max_len) < 1:
             raise BadSetting(f"every size of a student must be at least 1: {self!r}")
+        if self.max_len < FEWEST_ITEMS:
+            raise BadSetting(
+                f"max_len {self.max_len!r} is out of its range: at least {FEWEST_ITEMS}"
+            )
         if min(self.init_std, self.text_std) <= 0:
             raise BadSetting(f"a spread of 0 or less leaves nothing to train from: {self!r}")
         if self.width % self.heads:

@@ -187,6 +187,12 @@ def test_weights_that_follow_the_teacher_tend_to_the_static_ones() -> None:
     mean = squares.mean(0)
     carried = np.array([mean[:3].sum(), mean[3:].sum()])
     np.testing.assert_allclose(moving.weights(), 2 * carried / carried.sum(), rtol=0.06)
+    deep = MovingWeights("teacher", 0.02, (3, 5), squares.astype(np.float32), emphasis=(1.0, 3.0))
+    emphasised = MovingScale(deep, (0.8, 1.2), seed=0)
+    for _ in range(600):
+        emphasised.follow([])
+    wanted = carried * [1.0, 3.0]
+    np.testing.assert_allclose(emphasised.weights(), 2 * wanted / wanted.sum(), rtol=0.06)
     again = MovingScale(moving.moving, (0.8, 1.2), seed=0)
     again.load_state_dict(moving.state_dict())
     assert again.factors() == moving.factors()

@@ -22,7 +22,7 @@ from distill.training import Evaluated, StepDone, TrainConfig, Trained
 from recommender.events import Event, Notice, Progress, StageDone, StageStarted
 from recommender.sequential.export import network_from
 from recommender.sequential.shape import NetworkConfig, pad
-from storage.errors import ArtifactDamaged, BadSetting, StoreUnavailable
+from storage.errors import ArtifactDamaged, BadData, BadSetting, StoreUnavailable
 
 ITEMS = 24
 SHAPE = NetworkConfig(width=16, max_len=6, dropout=0.2)
@@ -220,6 +220,51 @@ def test_blocks_that_predict_for_themselves_do() -> None:
     assert steps[0].parts["supervision"] == pytest.approx(0.25 * np.log(ITEMS), rel=0.1)
 
 
+def test_a_block_that_predicts_counts_by_a_share_of_its_own() -> None:
+    early = Match(0, 1, feature="supervision", loss="task", weight=0.5)
+    parts = []
+    for share in (1.0, 0.5):
+        taught = teaching(matches=(*teaching().matches, early), layers=0.01, supervision=share)
+        steps = [e for e in train(CONFIG, ring(), taught) if isinstance(e, StepDone)]
+        parts.append(steps[0].parts)
+    assert parts[0]["supervision"] == pytest.approx(2 * parts[1]["supervision"])
+    assert parts[0]["layers"] == parts[1]["layers"]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_batch_of_nothing_but_what_was_there_before_ends_no_run(seed: int) -> None:
+    """Regression: a mean over no target is no number, and a run ended as diverged."""
+    people = [[1, 2, 3, 4]] * 8 + [[5, 5, 5]]
+    offsets = np.cumsum([0, *map(len, people)])
+    data = TrainData(9, np.concatenate(people), offsets)
+    config = replace(CONFIG, batch=8, seed=seed, network=NetworkConfig(width=8, heads=1))
+    assert result(train(config, data)).steps == config.epochs
+
+
+def test_a_student_of_no_new_choice_has_nothing_to_learn() -> None:
+    with pytest.raises(BadData, match="nobody chose anything new"):
+        next(train(CONFIG, TrainData(9, np.array([5, 5, 7, 7]), np.array([0, 2, 4]))))
+
+
+def test_validation_looks_at_a_bounded_number_of_people_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = ring()
+    many = replace(
+        data,
+        valid_histories=[*data.valid_histories] * 30,
+        valid_targets=np.tile(data.valid_targets, 30),
+    )
+    student, whole = (Student(CONFIG, d, None, device="cpu", checkpoint=None) for d in (many, data))
+    sizes: list[int] = []
+    latest = student.network.latest
+    monkeypatch.setattr(
+        student.network, "latest", lambda ids: (sizes.append(len(ids)), latest(ids))[1]
+    )
+    assert student.validate() == pytest.approx(whole.validate())
+    assert sizes == [1024, 176]
+
+
 def test_layers_alone_are_learned_until_the_rest_begins() -> None:
     taught = teaching(begins=0.5)
     steps = [e for e in train(CONFIG, ring(), taught) if isinstance(e, StepDone)]
@@ -360,6 +405,13 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_a_loss_that_is_no_number_ends_the_run() -> None:
     with pytest.raises(BadSetting, match="diverged at step"):
         result(train(replace(CONFIG, learning_rate=1e30, clip=1e30), ring()))
+
+
+def test_weights_that_the_last_step_ruined_end_the_run() -> None:
+    """Regression: no loss had seen them, and validation failed with a traceback."""
+    wild = replace(CONFIG, learning_rate=1e30, clip=1e30, warmup=0.0, batch=256, epochs=1)
+    with pytest.raises(BadSetting, match="diverged at step 1: its validation is not a number"):
+        result(train(wild, ring()))
 
 
 @pytest.mark.slow

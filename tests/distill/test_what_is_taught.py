@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from distill.asking import Asked, Chosen
 from distill.ground import Ground
+from distill.losses import soft_label_kl
 from distill.matches import matched_layers
 from distill.methods import with_method
 from distill.teaching import (
@@ -80,6 +82,27 @@ def test_labels_are_the_scores_at_the_fitted_temperature() -> None:
         assert (tuple(history), tuple(candidates)) == (request.history, request.candidates)
     assert one.states is not None
     np.testing.assert_array_equal(lesson.states, one.states[:, matched_layers(6, 2)])
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_who_says_what_the_teacher_says_has_nothing_to_learn(temperature: float) -> None:
+    """Regression: labels stayed as sharp as they were where the divergence was softened."""
+    one = taught()
+    lesson = distillation(one, configured().with_loss(temperature=temperature), observed=12)
+    same = torch.from_numpy(np.stack(one.asked.scores) / one.temperature)
+    labels = torch.from_numpy(lesson.labels)
+    assert soft_label_kl(same, labels, lesson.temperature).item() == pytest.approx(0, abs=1e-6)
+    other = configured().with_loss(temperature=temperature, divergence="bernoulli")
+    calibrated = distillation(one, configured(), observed=12).labels
+    np.testing.assert_array_equal(distillation(one, other, observed=12).labels, calibrated)
+
+
+def test_a_block_that_predicts_for_itself_learns_from_the_log_however_few_answers() -> None:
+    """Regression: its share of the loss fell with the answers, though it hears none."""
+    config = with_method(configured(), "slmrec")
+    few = distillation(taught(), config, observed=1200)
+    assert few.layers == pytest.approx(config.loss.layer * 0.01)
+    assert few.supervision == config.loss.layer
 
 
 @pytest.mark.parametrize("blocks", [1, 2, 3])

@@ -12,7 +12,7 @@ from recommender.sequential.export import network_from, write_student
 from recommender.sequential.sasrec import SASRec
 from recommender.sequential.shape import NetworkConfig, pad
 from recommender.sequential.student import StudentRanker
-from storage.errors import ArtifactDamaged
+from storage.errors import ArtifactDamaged, BadData, BadSetting
 
 ITEMS = 30
 CONFIG = NetworkConfig(width=16, max_len=8, init_std=0.3)
@@ -47,6 +47,32 @@ def test_it_scores_as_the_network_it_came_from(
     np.testing.assert_allclose(student.score(histories), own, atol=1e-4)
     for history, row in zip(histories, own, strict=True):  # alone as in company
         np.testing.assert_allclose(student.score([history])[0], row, atol=1e-4)
+
+
+def test_a_network_that_says_no_number_is_not_written(network: SASRec, tmp_path: Path) -> None:
+    """Regression: nothing differs from NaN by more than anything."""
+    weights = {name: tensor.numpy().copy() for name, tensor in network.state_dict().items()}
+    weights["norm_final.weight"][:] = np.nan
+    with pytest.raises(BadData, match="differs from its network"):
+        write_student(tmp_path, weights, CONFIG, POPULARITY, {})
+
+
+@pytest.mark.parametrize("longest", [1, 2])
+def test_a_history_too_short_to_be_served_is_refused_before_training(longest: int) -> None:
+    with pytest.raises(BadSetting, match=f"max_len {longest} is out of its range: at least 3"):
+        NetworkConfig(max_len=longest)
+
+
+def test_the_shortest_history_is_served(tmp_path: Path) -> None:
+    short = NetworkConfig(width=16, max_len=3, init_std=0.3)
+    own = SASRec(ITEMS, short, seed=3)
+    weights = {name: tensor.numpy() for name, tensor in own.state_dict().items()}
+    write_student(tmp_path, weights, short, POPULARITY, {"category": "Pens", "seed": 3})
+    history = np.array([4, 7, 9, 2])
+    with torch.no_grad():
+        expected = own.scores(own(torch.from_numpy(pad([history], 3)))[1][:, -1]).numpy()
+    found = StudentRanker.open(tmp_path).score([history])
+    np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def test_the_weights_beside_it_are_the_network(artifact: Path, network: SASRec) -> None:

@@ -192,13 +192,32 @@ def test_another_seed_is_another_adaptation(
     assert one.run.id != other.run.id
 
 
-def test_settings_that_only_judge_learn_nothing_anew(
+def test_settings_that_only_judge_learn_nothing_anew_and_judge_anew(
     shop: Store, config: AdaptConfig, settings: Settings
 ) -> None:
-    adapted(shop, config, settings)
+    _, first = adapted(shop, config, settings)
     said, done = adapted(shop, replace(config, test_requests=33), settings)
     assert StageSkipped("adapt", "learned before") in said
-    assert {f.n for f in done.rows} == {40}, "the figures of a run are those it was kept with"
+    assert done.run.id == first.run.id
+    assert {f.n for f in first.rows} == {40}
+    assert {f.n for f in done.rows} == {33}, "the figures that were asked for are the run's"
+    assert shop.runs.get(done.run.id).config["test_requests"] == 33
+    assert len(done.rows) == len(first.rows)
+
+
+def test_candidates_of_another_encoder_are_another_lesson(
+    shop: Store, config: AdaptConfig, settings: Settings
+) -> None:
+    """Regression: where neighbours of titles are offered, who finds them decides the lesson."""
+
+    class Others(Letters):
+        name = "other letters@1"
+
+    for mix, again in (("retrieved", False), ("uniform", True)):
+        one = replace(config, mix=mix)
+        adapted(shop, one, settings)
+        said, _ = finished(run(shop, one, settings, encoder=Others()))
+        assert (StageSkipped("adapt", "learned before") in said) == again, mix
 
 
 def test_minutes_are_kept_and_planned_once(

@@ -75,6 +75,47 @@ def test_a_kill_leaves_what_was_there_and_is_cleared_up_later(tmp_path: Path) ->
     assert (target.read_text(), names(tmp_path)) == ("newer", ["a.gguf"])
 
 
+def a_model(place: Path, said: str) -> Path:
+    place.mkdir(exist_ok=True)
+    (place / "config.json").write_text(said)
+    return place
+
+
+def test_a_model_is_replaced_once_the_new_one_is_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: the old one was deleted first, and a rename that failed left neither."""
+    target = a_model(tmp_path / "model", "old")
+    rename = os.replace
+
+    def fails(source: Path, place: Path) -> None:
+        if Path(source).is_dir() and (Path(source) / "config.json").read_text() == "new":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        rename(source, place)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", fails)
+        with (
+            pytest.raises(StoreUnavailable, match="nothing was lost"),
+            whole_directory(target, force=True) as part,
+        ):
+            a_model(part, "new")
+    assert ((target / "config.json").read_text(), names(tmp_path)) == ("old", ["model"])
+    with whole_directory(target, force=True) as part:
+        a_model(part, "new")
+    assert ((target / "config.json").read_text(), names(tmp_path)) == ("new", ["model"])
+
+
+def test_a_link_to_a_model_stays_a_link(tmp_path: Path) -> None:
+    real = a_model(tmp_path / "real", "old")
+    link = tmp_path / "link"
+    link.symlink_to(real)
+    with whole_directory(link, force=True) as part:
+        a_model(part, "new")
+    assert link.is_symlink()
+    assert ((real / "config.json").read_text(), names(tmp_path)) == ("new", ["link", "real"])
+
+
 def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
     target = tmp_path / "a.gguf"
     target.write_text("mine")

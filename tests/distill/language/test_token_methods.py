@@ -12,7 +12,7 @@ from distill.config import DistilConfig, LossConfig
 from distill.data import MovingWeights
 from distill.language.learner import LlamaLearner, Taught
 from distill.language.loop import LoopConfig, Place, fit
-from distill.methods import METHODS, TOKEN_METHODS, Setting, with_method
+from distill.methods import METHODS, TOKEN_METHODS, Setting, method, with_method
 from distill.training import StepDone
 from recommender.backends.embedded import EmbeddedBackend
 from tests.distill.language.classroom import (
@@ -136,6 +136,20 @@ def test_minitrons_layers_count_as_much_as_what_is_said(model: EmbeddedBackend) 
     halved = before_its_lessons(model, "minitron", layer_fade=0.0, layer=0.5)
     parts = halved.losses(EIGHT, Place(0, 10, 0, tuple(EIGHT)))
     assert parts["layers"].item() == pytest.approx(parts["output"].item() / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["attention-transfer", "tinybert", "minitron", "uniform"])
+def test_every_method_takes_a_cut_for_the_layers_it_stands_for(name: str) -> None:
+    """Regression: published maps spread a cut's layers evenly, whatever it had kept."""
+    ends = (1, 2, 3, 30)
+    setting = Setting(30, ends, LossConfig())
+    matched = {one.student: one.teacher for one in method(name).matches(setting) if one.student}
+    assert tuple(matched[m] for m in (1, 2, 3, 4)) == ends
+
+
+def test_fitnets_hints_at_what_the_middle_layer_stands_for() -> None:
+    [hint] = method("fitnets").matches(Setting(30, (1, 2, 3, 30), LossConfig()))
+    assert (hint.teacher, hint.student) == (2, 2)
 
 
 def test_weights_that_move_follow_the_students_gradients(model: EmbeddedBackend) -> None:

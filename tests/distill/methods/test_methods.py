@@ -33,6 +33,15 @@ def test_the_first_method_and_size_are_what_nothing_said_means() -> None:
     assert next(iter(SIZES.values())) == TrainConfig().network
 
 
+@pytest.mark.parametrize("name", ["uniform", "fisher-reversed", "pkd-skip", "layer-attention"])
+def test_weights_that_move_are_those_of_importance(name: str) -> None:
+    """Regression: a control whose weights moved became the treatment after one step."""
+    for dynamic in ("teacher", "student"):
+        check_method(PLAIN.with_loss(dynamic=dynamic))
+        with pytest.raises(BadSetting, match=f"weights that move .* '{name}' has others"):
+            check_method(with_method(PLAIN, name).with_loss(dynamic=dynamic))
+
+
 @pytest.mark.parametrize("name", EVERY)
 def test_a_method_can_be_carried_and_run(name: str) -> None:
     made = with_method(PLAIN, name)

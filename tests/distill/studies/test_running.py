@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,13 @@ def ran(text: str, folder: Path, llama: Path) -> tuple[list[Event], Studied]:
     return before, last
 
 
+def named(found: Studied, arm: str) -> Studied:
+    """Return a study whose second arm is called something."""
+    (one,) = found.ran
+    renamed = dict(zip(("none", arm), one.trials.values(), strict=True))
+    return replace(found, ran=(replace(one, trials=renamed),))
+
+
 def test_sequential_students_and_what_was_finished_is_found_again(
     tmp_path: Path, llama: Path
 ) -> None:
@@ -78,6 +86,7 @@ def test_sequential_students_and_what_was_finished_is_found_again(
     tables = markdown(found)
     assert "Teacher at the gate: scoring by likelihood" in tables
     assert "| layers − none |" in tables
+    assert r"| a\|b &lt;i&gt; |" in markdown(named(found, "a|b <i>"))
 
     events, again = ran(SEQUENTIAL, tmp_path, llama)
     skipped = {event.stage for event in events if isinstance(event, StageSkipped)}

@@ -6,6 +6,7 @@ import pytest
 
 from distill.methods import METHODS, RANKED_METHODS, TEXT_METHODS
 from distill.studies.files import FOLDER, read_study, studies
+from recommender.config import resolve
 from storage.errors import BadSetting
 
 PLAIN = """
@@ -67,6 +68,34 @@ def test_no_two_methods_are_the_same(tmp_path: Path, base: str, methods: list[st
     assert set(read_study(written(tmp_path, text)).arms) == set(methods)
 
 
+@pytest.mark.parametrize("field", ["max_tokens: 64", "validation: 9", "test_requests: 9"])
+def test_what_all_students_read_and_are_asked_is_the_bases(tmp_path: Path, field: str) -> None:
+    """Regression: an arm's own was taken, made no difference, and was shown as an arm."""
+    text = PLAIN.replace("student: {epochs: 2}", "language: {layers: 6}")
+    text = text.replace("{method: uniform}", f"{{language: {{{field}}}}}")
+    name = field.split(":")[0]
+    with pytest.raises(BadSetting, match=rf"arms.uniform: language\.{name} is the base's"):
+        read_study(written(tmp_path, text))
+
+
+def test_a_method_of_ones_own_is_found_beside_the_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "studied_presets.py").write_text(
+        "from distill.matches import Match\n\n\n"
+        "def last(setting):\n"
+        "    return [Match(setting.teacher_layers, setting.student_layers)]\n"
+    )
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    path = written(tmp_path, PLAIN.replace("{method: uniform}", "{method: 'studied_presets:last'}"))
+    (tmp_path / "recsys.toml").write_text("")
+    settings = resolve(environ={"RECSYS_CONFIG": str(tmp_path / "recsys.toml")}).settings
+    study = read_study(path, settings=settings)
+    assert study.config("shop", arm="uniform").method == "studied_presets:last"
+
+
 def test_studies_are_those_in_the_folder() -> None:
     assert studies() == tuple(sorted(one.stem for one in FOLDER.glob("*.yaml")))
 
@@ -99,6 +128,7 @@ def test_quick_and_all(tmp_path: Path) -> None:
         (("{method: uniform}", "{method: unifrom}"), "arms.uniform: no method 'unifrom'"),
         (("{method: uniform}", "{seed: 3}"), "arms.uniform: seed is the base's"),
         (("{method: uniform}", "{teacher: {}}"), "arms.uniform: teacher is the base's"),
+        (("{method: uniform}", "{max_users: 9}"), "arms.uniform: max_users is the base's"),
         (("{method: uniform}", "{method: tinybert}"), "compares token by token"),
         (("{method: uniform}", "{language: {}}"), "students of one family"),
         (("seeds: [0, 1]", "seeds: [1, 1]"), "seeds: one is named twice"),
