@@ -3,7 +3,7 @@
 A checkpoint is one safetensors file and one JSON file that names it. The JSON file is
 replaced last, in one move, so whoever is killed in between leaves the older checkpoint.
 No random state is kept, because none exists: what a step draws follows from the seed and
-the step's number (`distill.data`).
+the step's number (`distill.chance`).
 """
 
 from __future__ import annotations

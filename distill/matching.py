@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from distill.data import Distillation, MovingWeights, derived_seed
+from distill.chance import derived_seed
+from distill.data import Distillation, MovingWeights
 from distill.dynamic_weights import (
     Moving,
     StudentGradient,

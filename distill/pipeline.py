@@ -14,10 +14,10 @@ from distill.arms import Arm, TrainedArm, train_arm, train_final
 from distill.config import DistilConfig, check
 from distill.consulting import Consulted, consult
 from distill.ground import Ground, prepare
+from distill.lesson import lesson_of, observed_events
 from distill.methods import FIRST, check_method
 from distill.ranked.vectors import item_vectors
 from distill.register import Entry, register, report
-from distill.teaching import lesson_of, observed_events
 from distill.training import LayersWeighed
 from recommender.config import Settings, resolve
 from recommender.embeddings import TextEncoder, embedded_encoder

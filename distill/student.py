@@ -18,17 +18,9 @@ from torch.nn import functional as F
 
 from distill import checkpoint as checkpoints
 from distill import losses
-from distill.data import (
-    IGNORED,
-    Batch,
-    Distillation,
-    RequestBatch,
-    RequestBatches,
-    SequenceBatches,
-    Stream,
-    TrainData,
-    derived_seed,
-)
+from distill.batches import IGNORED, Batch, RequestBatch, RequestBatches, SequenceBatches
+from distill.chance import Stream, derived_seed
+from distill.data import Distillation, TrainData
 from distill.matching import LayerLessons, MovingScale
 from distill.memory import peak_bytes
 from distill.objectives import TaskLoss

@@ -20,9 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from distill.chance import derived_seed
 from distill.checkpoint import fingerprint
 from distill.config import LossConfig
-from distill.data import MovingWeights, derived_seed
+from distill.data import MovingWeights
 from distill.language.features import Capture, Captured, Wanted
 from distill.language.lessons import Lesson, LessonBatch, batch_of, digest_of
 from distill.language.loop import Place

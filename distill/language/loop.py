@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from distill import checkpoint as checkpoints
 from distill.boards import open_board
-from distill.data import derived_seed
+from distill.chance import derived_seed
 from distill.memory import peak_bytes
 from distill.ranges import require_range
 from distill.schedule import rate_share

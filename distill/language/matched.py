@@ -8,7 +8,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn
 
-from distill.data import derived_seed
+from distill.chance import derived_seed
 from distill.language.features import ATTENDING, Attended, Captured, causal
 from distill.language.token_losses import (
     attention_kl,

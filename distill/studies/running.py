@@ -13,10 +13,10 @@ from distill.arms import Arm, train_arm
 from distill.config import DistilConfig, check
 from distill.consulting import Consulted, consult
 from distill.ground import Ground, prepare
+from distill.lesson import lesson_of, observed_events
 from distill.pipeline import ALONE, measure
 from distill.ranked.vectors import item_vectors
 from distill.studies.files import Study
-from distill.teaching import lesson_of, observed_events
 from recommender.config import Settings
 from recommender.embeddings import TextEncoder, embedded_encoder
 from recommender.evaluation import Evaluation

@@ -5,14 +5,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from distill.data import (
-    IGNORED,
-    Distillation,
-    RequestBatches,
-    SequenceBatches,
-    TrainData,
-    derived_seed,
-)
+from distill.batches import IGNORED, RequestBatches, SequenceBatches
+from distill.chance import derived_seed
+from distill.data import Distillation, TrainData
 from distill.matches import Match
 from distill.sampling import NegativeSampler
 from distill.schedule import layer_share, rate_share

@@ -11,8 +11,9 @@ import pytest
 
 from distill.config import DistilConfig
 from distill.consulting import Consulted, Fusion, consult, fused, how_fused
+from distill.lesson import distillation
 from distill.register import Entry, register, report
-from distill.teaching import Taught, distillation
+from distill.teaching import Taught
 from recommender.asking.requests import OPEN
 from recommender.backends.embedded import EmbeddedBackend
 from recommender.calibration import probabilities

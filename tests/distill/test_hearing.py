@@ -11,7 +11,8 @@ import pytest
 
 from distill.asking import Asked, Chosen, Gate, ask, choose, fit_title_temperature, judge
 from distill.ground import Ground
-from distill.teaching import distillation, teach
+from distill.lesson import distillation
+from distill.teaching import teach
 from recommender.asking.evidence import Listener
 from recommender.asking.orders import place_prior, shifts
 from recommender.asking.requests import Question

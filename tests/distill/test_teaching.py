@@ -11,13 +11,10 @@ from distill import measuring
 from distill.asking import Asked, Chosen
 from distill.config import DistilConfig
 from distill.ground import Ground
+from distill.lesson import distillation
 from distill.measuring import STAGE, measure_layers
 from distill.methods import with_method
-from distill.teaching import (
-    Taught,
-    distillation,
-    teach,
-)
+from distill.teaching import Taught, teach
 from recommender.asking import labelling
 from recommender.asking.labelling import label_with_states, states_of
 from recommender.asking.requests import OPEN

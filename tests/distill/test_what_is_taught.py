@@ -10,18 +10,11 @@ import torch
 
 from distill.asking import Asked, Chosen
 from distill.ground import Ground
+from distill.lesson import distillation, observed_events, taught_share
 from distill.losses import soft_label_kl
 from distill.matches import matched_layers
 from distill.methods import with_method
-from distill.teaching import (
-    FEWEST,
-    Taught,
-    affordable,
-    distillation,
-    observed_events,
-    plan_requests,
-    taught_share,
-)
+from distill.teaching import FEWEST, Taught, affordable, plan_requests
 from recommender.backends.embedded import EmbeddedBackend
 from recommender.calibration import probabilities
 from recommender.events import Notice

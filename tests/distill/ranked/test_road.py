@@ -13,13 +13,13 @@ from distill.arms import Arm, train_arm
 from distill.config import DistilConfig, check
 from distill.config_files import configured_by, overridden
 from distill.ground import Ground
+from distill.lesson import lesson_of
 from distill.methods import METHODS, RANKED_METHODS, check_method, method, with_method
 from distill.pipeline import Distilled, distil
 from distill.ranked.lesson import Ranked
 from distill.ranked.settings import RankedConfig
 from distill.ranked.vectors import StateEncoder, item_vectors
 from distill.studies.files import read_study
-from distill.teaching import lesson_of
 from distill.training import StepDone
 from recommender.backends import Prompt
 from recommender.config import Settings
