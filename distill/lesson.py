@@ -61,7 +61,7 @@ def distillation(
         histories=[np.array(r.history, dtype=np.int64) for r in requests],
         candidates=_offered(requests)[dealt],
         labels=_softened(taught, labels, config)[dealt].astype(np.float32),
-        states=None if taught.states is None else taught.states[:, list(looked_at)][dealt],
+        states=None if taught.states is None else taught.states.at(looked_at)[dealt],
         state_layers=looked_at,
         matches=matches,
         moving=moving,

@@ -9,13 +9,12 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-import numpy as np
-
 from distill.asking import Asked, Chosen, ask, fit_title_temperature
 from distill.config import DistilConfig
 from distill.ground import Ground, sampler
 from distill.measuring import measure_layers, measured_values
 from recommender.asking.evidence import Listener
+from recommender.asking.kept_states import KeptStates, States
 from recommender.asking.labelling import label_with_states, states_of
 from recommender.asking.requests import Question, training_questions
 from recommender.backends import ModelCard
@@ -42,8 +41,8 @@ class Taught:
     """The teacher's answers to the training requests, and what its layers are worth."""
 
     asked: Asked
-    states: FloatArray | None
-    """(requests, layers + 1, width) at the end of the history, float32; None without weights."""
+    states: States | None
+    """(requests, layers + 1, width) at the end of the history; None without weights."""
     profile: LayerProfile | None
     """None where nobody asked for it."""
     temperature: float
@@ -142,7 +141,7 @@ def teach(
     temperature = chosen.scoring.temperature
     if profile is not None:
         squares = measured_values(listener.store, profile)
-    states = states if states is None else states[places]
+    states = states if states is None else states.taken(places)
     return Taught(asked, states, profile, temperature, squares)
 
 
@@ -183,7 +182,7 @@ def _look_inside(
     weights: EmbeddedBackend,
     chosen: Chosen,
     questions: Sequence[Question],
-) -> Generator[Event, None, tuple[FloatArray, LayerProfile | None]]:
+) -> Generator[Event, None, tuple[KeptStates, LayerProfile | None]]:
     """Pass the questions through the weights: states of all, Fisher of the first."""
     requests = inside.requests(questions, "train", "likelihood")
     store = inside.store
@@ -206,8 +205,7 @@ def _look_inside(
     yield from label_with_states(
         weights, rest, ground.texts, store.labels, store.artifacts, stage="teacher: train"
     )
-    states = [states_of(store.artifacts, some) for some in (measured, rest) if some]
-    return np.concatenate(states), profile
+    return states_of(store.artifacts, measured, rest), profile
 
 
 def _measured_first(questions: Sequence[Question], most: int) -> list[Question]:

@@ -12,11 +12,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from recommender.asking.answering import Texts, answer, soft_label
 from recommender.asking.grounding import Grounder
+from recommender.asking.kept_states import NAME, KeptStates
 from recommender.asking.work_queue import ask_all
 from recommender.backends import Backend, Scores
 from recommender.backends.errors import Refused
@@ -27,6 +29,7 @@ from storage.records import FloatArray, LabelRequest
 
 SHARD = 32
 """Requests whose states are written together."""
+STATES = "states.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,23 +183,27 @@ def answered(shard: Sequence[LabelRequest], labels: Labels, artifacts: Artifacts
 def keep_states(artifacts: Artifacts, shard: Sequence[LabelRequest], states: FloatArray) -> None:
     """Write the states of one shard: (requests, layers + 1, width), kept as float16."""
     with artifacts.writing("states", _inputs(shard)) as path:
-        artifacts.save_arrays(path / "states.safetensors", {"states": states.astype(np.float16)})
+        artifacts.save_arrays(path / STATES, {NAME: states.astype(np.float16)})
 
 
-def states_of(artifacts: Artifacts, requests: Sequence[LabelRequest]) -> FloatArray:
-    """Read states back: (requests, layers + 1, width), float32, in the requests' order.
+def states_of(artifacts: Artifacts, *jobs: Sequence[LabelRequest]) -> KeptStates:
+    """Find states that were kept: (requests, layers + 1, width), in the requests' order.
+
+    Args:
+        artifacts: where they are.
+        jobs: requests, as they were answered: job by job.
 
     Raises:
         KeyError: a shard was never written.
     """
-    parts = []
-    for at in range(0, len(requests), SHARD):
-        found = artifacts.find("states", _inputs(requests[at : at + SHARD]))
-        if found is None:
-            raise KeyError(f"no states for the requests from {at}")
-        arrays = artifacts.load_arrays(found, "states.safetensors")
-        parts.append(arrays["states"].astype(np.float32))
-    return np.concatenate(parts)
+    files = []
+    for requests in jobs:
+        for at in range(0, len(requests), SHARD):
+            found = artifacts.find("states", _inputs(requests[at : at + SHARD]))
+            if found is None:
+                raise KeyError(f"no states for the requests from {at}")
+            files.append(Path(found.path, STATES))
+    return KeptStates.open(files)
 
 
 def label_unconditional(

@@ -199,7 +199,7 @@ def test_other_weights_answer_under_their_own_name(
     assert taught.profile.weights == other.describe().key != model.describe().key
     assert {request.teacher for request in taught.asked.requests} == {model.describe().key}
     for request, scores, states in zip(
-        taught.asked.requests, taught.asked.scores, taught.states, strict=True
+        taught.asked.requests, taught.asked.scores, np.asarray(taught.states), strict=True
     ):
         prompt = ground.texts.prompt(request)
         np.testing.assert_allclose(
@@ -262,4 +262,4 @@ def test_letters_that_were_declined_leave_out_their_request(
     assert taught.asked.requests == tuple(whole.asked.requests[n] for n in left)
     assert taught.states is not None
     assert whole.states is not None
-    np.testing.assert_array_equal(taught.states, whole.states[left])
+    np.testing.assert_array_equal(taught.states, np.asarray(whole.states)[left])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -31,6 +32,20 @@ CHOSEN = Chosen(Scoring("likelihood", 40.0, 20, {}), 40.0, 0.01, {}, Asked((), (
 # --- training material
 
 
+@dataclass(frozen=True)
+class Held:
+    """States that are in memory."""
+
+    array: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.array.shape
+
+    def at(self, layers: Sequence[int]) -> np.ndarray:
+        return self.array[:, list(layers)]
+
+
 def taught(requests: int = 12, *, layers: int = 6, profile: bool = True) -> Taught:
     rng = np.random.default_rng(0)
     asked = [
@@ -57,7 +72,7 @@ def taught(requests: int = 12, *, layers: int = 6, profile: bool = True) -> Taug
             tuple(30 * rng.normal(size=4) for _ in asked),
             (True,) * requests,
         ),
-        rng.normal(size=(requests, layers + 1, 8)).astype(np.float32),
+        Held(rng.normal(size=(requests, layers + 1, 8)).astype(np.float32)),
         measured if profile else None,
         40.0,
     )
@@ -74,7 +89,7 @@ def test_labels_are_the_scores_at_the_fitted_temperature() -> None:
     ):
         assert (tuple(history), tuple(candidates)) == (request.history, request.candidates)
     assert one.states is not None
-    np.testing.assert_array_equal(lesson.states, one.states[:, matched_layers(6, 2)])
+    np.testing.assert_array_equal(lesson.states, one.states.at(matched_layers(6, 2)))
 
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])

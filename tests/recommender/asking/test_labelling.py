@@ -22,6 +22,7 @@ from recommender.asking.requests import Question
 from recommender.backends import Scores, example_card
 from recommender.backends.embedded import EmbeddedBackend
 from recommender.events import Event, Progress, StageDone, StageStarted
+from storage.errors import ArtifactDamaged
 from storage.records import LabelRequest
 from storage.store import Store
 from tests.tiny import LAYERS, Counting, add_shop, open_llama
@@ -181,11 +182,29 @@ def test_states_are_those_of_each_request_in_the_order_asked_for(
     assert (last.asked, last.known) == (10, 0)
     found = states_of(store.artifacts, asked)
     assert found.shape == (10, LAYERS + 1, 32)
-    assert found.dtype == np.float32
-    for state, request in zip(found, asked, strict=True):
+    assert found.at((0,)).dtype == np.float32
+    for state, request in zip(np.asarray(found), asked, strict=True):
         direct = model.states(texts.prompt(request), range(LAYERS + 1))
         np.testing.assert_allclose(state, direct, rtol=2e-3, atol=1e-3)
     assert len(list((store.artifacts.root / "states").iterdir())) == 3
+
+
+def test_states_are_read_by_layer_and_by_request(
+    store: Store, texts: Texts, model: EmbeddedBackend, with_states: Job
+) -> None:
+    asked = questions(texts, 5)
+    list(with_states(Counting(model), asked[:4]))
+    list(with_states(Counting(model), asked[4:]))
+    found = states_of(store.artifacts, asked[:4], asked[4:])
+    whole = np.asarray(found)
+    assert found.shape == whole.shape == (5, LAYERS + 1, 32)
+    np.testing.assert_array_equal(found.at((2, 0)), whole[:, [2, 0]])
+    some = found.taken([4, 1, 1])
+    np.testing.assert_array_equal(some.taken([2, 0]).at((1,)), whole[[1, 4]][:, [1]])
+    kept = next((store.artifacts.root / "states").glob("*/states.safetensors"))
+    kept.write_bytes(b"harmed")
+    with pytest.raises(ArtifactDamaged, match="cannot be read"):
+        found.at((0,))
 
 
 def test_a_stop_costs_one_shard_of_states_and_no_label(
