@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from distill.boards import folder_of, open_board
+from distill.boards import folder_of
 from distill.config import DistilConfig
 from distill.data import Distillation, TrainData
 from distill.ground import Ground
@@ -117,14 +117,18 @@ def _fit(
     result: Trained | None = None
     device = choose_device(arm.config.teacher.device)
     checkpoint = store.artifacts.scratch(KIND, inputs)
-    steps = train(config, data, arm.distillation, device=device, checkpoint=checkpoint)
-    with open_board(tensorboard) as board:
-        for event in steps:
-            if isinstance(event, Trained):
-                result = event
-            else:
-                board.hear(event)
-                yield _named(event, stage)
+    for event in train(
+        config,
+        data,
+        arm.distillation,
+        device=device,
+        checkpoint=checkpoint,
+        tensorboard=tensorboard,
+    ):
+        if isinstance(event, Trained):
+            result = event
+        else:
+            yield _named(event, stage)
     assert result is not None
     about = {
         "name": arm.name,

@@ -56,6 +56,8 @@ class Standing:
     """Seconds until the best, over all sittings."""
     loss: float = 0.0
     """Sum of the losses of the epoch that is under way."""
+    peak: int = 0
+    """Bytes that the process had at most, over all sittings; 0 where the system does not say."""
 
 
 def save(

@@ -15,7 +15,7 @@ from distill.config import DistilConfig
 from distill.data import Distillation, MovingWeights
 from distill.ground import Ground
 from distill.matches import Match
-from distill.methods import Setting, method
+from distill.methods import FISHER, Setting, method
 from distill.ranked.lesson import ranked_of
 from distill.teaching import LISTWISE, Taught
 from recommender.calibration import probabilities
@@ -108,14 +108,20 @@ def lesson_of(
     loss = config.loss
     if loss.output == 0 and loss.layer == 0 and not loss.ranked.is_on:
         return None
-    return distillation(
+    lesson = distillation(
         taught,
         config,
         observed=observed,
-        importance=importance_of(store, taught, config),
+        importance=importance_of(store, taught, config, folder=folder),
         vectors=vectors,
         folder=folder,
     )
+    if not (lesson.output or lesson.matches or loss.ranked.is_on):
+        raise BadSetting(
+            f"{config.method!r} hears nothing but layers, and this teacher has no weights here",
+            next_step="--weights, a directory, a GGUF file or a hub id, or --method logits-only",
+        )
+    return lesson
 
 
 def _matches(
@@ -128,7 +134,7 @@ def _matches(
     chosen, loss = method(config.method, folder=folder), config.loss
     if taught.states is None or loss.layer == 0:
         return (), None
-    if importance is None and taught.profile is not None:
+    if importance is None and taught.profile is not None and loss.criterion == FISHER:
         importance = taught.profile.layers
     depth = taught.states.shape[1] - 1
     setting = Setting.of(depth, config.student.network.blocks, loss, importance)
@@ -140,7 +146,9 @@ def _matches(
     )
 
 
-def importance_of(store: Store, taught: Taught, config: DistilConfig) -> tuple[float, ...] | None:
+def importance_of(
+    store: Store, taught: Taught, config: DistilConfig, *, folder: Path | None = None
+) -> tuple[float, ...] | None:
     """Return how much the teacher's layers matter by the criterion of a configuration.
 
     Of several profiles of these weights the one of most requests; for the empirical Fisher
@@ -150,13 +158,16 @@ def importance_of(store: Store, taught: Taught, config: DistilConfig) -> tuple[f
         BadSetting: nobody measured it on this category and these weights.
     """
     measured, criterion = taught.profile, config.loss.criterion
-    if measured is None or not method(config.method).weighs:
+    chosen = method(config.method, folder=folder)
+    if measured is None or not (chosen.weighs or chosen.own):
         return None
     found = [
         one
         for one in store.runs.profiles(measured.category_id)
         if (one.weights, one.criterion) == (measured.weights, f"{criterion}-{LISTWISE}")
     ]
+    if not found and chosen.own:
+        return None  # it may never look at it; where it does, it is told what to do
     if not found:
         raise BadSetting(
             f"{criterion!r} was not measured on {config.category!r} with these weights",

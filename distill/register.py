@@ -187,6 +187,13 @@ def _teachers(config: DistilConfig, said: Consulted) -> Iterator[str]:
     if said.fusion is not None:
         yield how_fused(said.teachers, said.fusion)
     taught = said.taught
+    ranked = config.loss.ranked
+    if ranked.share and ranked.confidence:
+        by = {
+            "label": "the confidence of its calibrated label",
+            "distance": "how near an item is to the title that the teacher named",
+        }
+        yield f"rankings: items weighed by {by[ranked.confidence_by]}"
     if taught.profile is None:
         yield "layers: skipped: no weights"
         return

@@ -177,6 +177,7 @@ class Student:
         """Write a checkpoint, if there is a place for one and the last is `after` s old."""
         begun, self._noted = self._noted, time.perf_counter()
         self.standing.seconds += self._noted - begun
+        self.standing.peak = max(self.standing.peak, peak_bytes() or 0)
         if self._checkpoint is None or self._noted - self._saved < after:
             return
         self._saved = self._noted
@@ -220,7 +221,7 @@ class Student:
             objective=self.task.denominator,
             steps_to_best=self.standing.best_step,
             seconds_to_best=self.standing.best_seconds,
-            peak_bytes=peak_bytes(),
+            peak_bytes=max(self.standing.peak, peak_bytes() or 0) or None,
         )
 
     def _sequence_losses(self, batch: Batch, share: float, *, heard: bool) -> dict[str, Tensor]:

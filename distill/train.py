@@ -15,7 +15,9 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+from distill.boards import open_board
 from distill.data import Distillation, TrainData
+from distill.memory import forget_peak
 from distill.schedule import rate_share
 from distill.student import Student
 from distill.training import STAGE, StepDone, TrainConfig
@@ -29,6 +31,7 @@ def train(
     *,
     device: str = "cpu",
     checkpoint: Path | None = None,
+    tensorboard: Path | None = None,
 ) -> Iterator[Event]:
     """Train a student; the last event is `Trained`.
 
@@ -43,6 +46,7 @@ def train(
         checkpoint: directory to keep the standing in: after every epoch, from time to time,
             and when the generator is closed. With one there, the run goes on from it and
             ends (on a CPU, with as many threads) with the same bytes as without a stop.
+        tensorboard: directory to write losses and validations to.
 
     Raises:
         BadSetting: settings that do not fit the data, or a checkpoint of another run.
@@ -53,6 +57,7 @@ def train(
     >>> last.steps, last.weights["table"].shape
     (1, (9, 64))
     """
+    forget_peak()
     student = Student(config, data, distillation, device=device, checkpoint=checkpoint)
     resumed = student.resume()
     now, plan = student.standing, student.plan
@@ -61,35 +66,45 @@ def train(
     if student.task.why_sampled:
         yield Notice(student.task.why_sampled)
     yield StageStarted(STAGE, plan.last_step, "steps")
-    try:
-        while True:
-            if now.epochs < now.step // plan.epoch_steps:  # an epoch is complete, not yet judged
-                evaluated = student.end_epoch()
-                student.save()
-                yield evaluated
-            if student.is_done():
-                break
+    with open_board(tensorboard, begun=now.step) as board:
+        try:
+            while True:
+                if now.epochs < now.step // plan.epoch_steps:  # one is complete, not yet judged
+                    evaluated = student.end_epoch()
+                    board.hear(evaluated)
+                    student.save()
+                    yield evaluated
+                if student.is_done():
+                    break
 
-            for group in student.optimiser.param_groups:
-                group["lr"] = config.learning_rate * rate_share(now.step, plan.steps, config.warmup)
-            with parametrize.cached():
-                parts = student.losses()  # a projected table is made once a step
-            loss = torch.stack(list(parts.values())).sum()
-            student.optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            student.follow()
-            nn.utils.clip_grad_norm_(student.network.parameters(), config.clip)
-            student.optimiser.step()
-
-            student.advance(loss.item())
-            yield StepDone(now.step, loss.item(), {name: p.item() for name, p in parts.items()})
-            if now.step % 10 == 0 or now.step == plan.last_step:
-                yield Progress(STAGE, now.step, plan.last_step, f"loss {loss.item():.3f}")
-            student.save(after=config.checkpoint_seconds)
-    except GeneratorExit:
-        # Closed by the consumer, so between steps: everything fits together. Any other
-        # exception may have come in the middle of one, and must not replace a checkpoint.
-        student.save()
-        raise
+                done = _step(student)
+                board.hear(done)
+                yield done
+                if now.step % 10 == 0 or now.step == plan.last_step:
+                    yield Progress(STAGE, now.step, plan.last_step, f"loss {done.loss:.3f}")
+                student.save(after=config.checkpoint_seconds)
+        except GeneratorExit:
+            # Closed by the consumer, so between steps: everything fits together. Any other
+            # exception may have come in the middle of one, and must not replace a checkpoint.
+            student.save()
+            raise
     yield StageDone(STAGE, now.seconds, f"{now.step} steps, best epoch {now.best_epoch}")
     yield student.result()
+
+
+def _step(student: Student) -> StepDone:
+    """Do one step; return the parts of its loss."""
+    config, now = student.config, student.standing
+    for group in student.optimiser.param_groups:
+        share = rate_share(now.step, student.plan.steps, config.warmup)
+        group["lr"] = config.learning_rate * share
+    with parametrize.cached():
+        parts = student.losses()  # a projected table is made once a step
+    loss = torch.stack(list(parts.values())).sum()
+    student.optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    student.follow()
+    nn.utils.clip_grad_norm_(student.network.parameters(), config.clip)
+    student.optimiser.step()
+    student.advance(loss.item())
+    return StepDone(now.step, loss.item(), {name: part.item() for name, part in parts.items()})

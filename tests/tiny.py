@@ -45,7 +45,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<|end|>")
 
 
-def save_llama(path: Path, *, seed: int = 0) -> Path:
+def save_llama(path: Path, *, seed: int = 0, layers: int = LAYERS) -> Path:
     """Write a Llama of random weights as a Hugging Face directory."""
     torch.manual_seed(seed)
     words = tokenizer()
@@ -53,7 +53,7 @@ def save_llama(path: Path, *, seed: int = 0) -> Path:
         vocab_size=len(words),
         hidden_size=32,
         intermediate_size=48,
-        num_hidden_layers=LAYERS,
+        num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,
         initializer_range=0.2,

@@ -26,7 +26,7 @@ from distill.language.making import LISTWISE, design, profile_of
 from distill.language.settings import LanguageConfig
 from distill.language.training import Reading, TrainedLlama, train_llama
 from distill.matches import Match
-from distill.methods import Setting, method
+from distill.methods import FISHER, Setting, method
 from distill.pipeline import ALONE
 from distill.profiling import ImportanceConfig, measure_layers
 from recommender.asking.requests import Question
@@ -38,6 +38,7 @@ from recommender.evaluation import Evaluation, evaluate_candidates
 from recommender.events import Event
 from recommender.ranking import CatalogueRanker
 from storage.errors import BadSetting
+from storage.records import FloatArray
 from storage.store import Store
 
 SCOPE = "test/candidates"
@@ -134,8 +135,11 @@ def train(
     card = room.backend.describe()
     yield from measure_missing(room, config, settings)
     made = design(room.store, room.ground.category.id, card.key, card.layers, own, seed=config.seed)
-    matches, moving = _matches(room, config, made.ends, settings)
     loss = config.loss
+    squares = None
+    if loss.layer and loss.dynamic == "teacher":
+        squares = yield from _squares(room, config)
+    matches, moving = _matches(room, config, made.ends, settings, squares)
     hears = config.method != ALONE and bool(loss.output or (loss.layer and matches))
     taught = Taught(room.backend.model, card.key, matches, loss, moving) if hears else None
     return (
@@ -217,7 +221,11 @@ def _scored(
 
 
 def _matches(
-    room: Classroom, config: DistilConfig, ends: tuple[int, ...], settings: Settings
+    room: Classroom,
+    config: DistilConfig,
+    ends: tuple[int, ...],
+    settings: Settings,
+    squares: FloatArray | None = None,
 ) -> tuple[tuple[Match, ...], MovingWeights | None]:
     """Return what the method compares, weighed by what was measured."""
     chosen, loss = method(config.method, folder=settings.folder), config.loss
@@ -225,18 +233,33 @@ def _matches(
         return (), None
     card = room.backend.describe()
     importance = None
-    if chosen.weighs:
-        importance = profile_of(room.store, room.ground.category.id, card.key, loss.criterion)
+    if chosen.weighs or chosen.own:
+        importance = _importance(room, card.key, loss.criterion, needed=chosen.weighs)
     setting = Setting(card.layers, ends, loss, importance)
-    if loss.dynamic == "teacher":
-        raise BadSetting(
-            "weights that follow the teacher's minibatches are for sequential students",
-            next_step="loss: {dynamic: student}",
-        )
     moving = None
-    if loss.dynamic == "student":
-        moving = MovingWeights("student", loss.eta, ends, emphasis=setting.emphasis)
+    if loss.dynamic != "none":
+        moving = MovingWeights(loss.dynamic, loss.eta, ends, squares, setting.emphasis)
     return chosen.matches(setting), moving
+
+
+def _squares(room: Classroom, config: DistilConfig) -> Generator[Event, None, FloatArray]:
+    """Measure the teacher's Fisher request by request, or find it: what D1 draws from."""
+    asked = ImportanceConfig((FISHER,), requests=max(1, config.teacher.fisher_requests))
+    measured = yield from measure_layers(room.store, room.ground, config, asked, room.backend)
+    values: FloatArray = measured.found[FISHER].values.astype(np.float32)
+    return values
+
+
+def _importance(
+    room: Classroom, weights: str, criterion: str, *, needed: bool
+) -> tuple[float, ...] | None:
+    """Return what was measured; where a method of the user's own may not need it, also nothing."""
+    try:
+        return profile_of(room.store, room.ground.category.id, weights, criterion)
+    except BadSetting:
+        if needed:
+            raise
+        return None
 
 
 def _baseline(room: Classroom, source: CatalogueRanker) -> Evaluation:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from distill import checkpoint as checkpoints
 from distill.boards import open_board
 from distill.chance import derived_seed
-from distill.memory import peak_bytes
+from distill.memory import forget_peak, peak_bytes
 from distill.ranges import require_range
 from distill.schedule import rate_share
 from distill.training import Evaluated, StepDone
@@ -171,6 +171,7 @@ def fit(
     Raises:
         BadSetting: nothing is to be learned, a checkpoint is of another run, or it diverged.
     """
+    forget_peak()
     run = _Run(task, config, checkpoint)
     if run.resume():
         yield Notice(f"going on from step {run.now.step} of {config.steps}")
@@ -288,6 +289,7 @@ class _Run:
         """Write a checkpoint, if there is a place for one and the last is `after` s old."""
         begun, self._noted = self._noted, time.perf_counter()
         self.now.seconds += self._noted - begun
+        self.now.peak = max(self.now.peak, peak_bytes() or 0)
         if self.checkpoint is None or self._noted - self._saved < after:
             return
         self._saved = self._noted
@@ -320,7 +322,7 @@ class _Run:
             score=now.best,
             seconds=now.seconds,
             seconds_to_best=now.best_seconds,
-            peak_bytes=peak_bytes(),
+            peak_bytes=max(now.peak, peak_bytes() or 0) or None,
         )
 
     def _diverged(self, how: str) -> BadSetting:

@@ -154,9 +154,11 @@ def _said(room: Classroom, pupils: Sequence[Pupil], teacher: Evaluation) -> Iter
         about = one.trained.about
         count: Mapping[str, int] = about["parameters"]
         cost = f", trained in {about['seconds']:.0f} s" if "seconds" in about else ""
+        head = f" + {count['head'] / 1e6:.1f} M head" if count["head"] else ""
         yield (
             f"{one.name}: {about['design']['name']}, parameters {count['body'] / 1e6:.1f} M body + "
-            f"{count['embedding'] / 1e6:.1f} M embedding = {count['total'] / 1e6:.1f} M{cost}"
+            f"{count['embedding'] / 1e6:.1f} M embedding{head} = "
+            f"{count['total'] / 1e6:.1f} M{cost}"
         )
     first = pupils[0]
     for other in (teacher, *(one.evaluation for one in pupils[1:])):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Generator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -186,5 +187,8 @@ def _said(taught: Taught | None) -> list[object]:
     if taught is None:
         return []
     moving = taught.moving
-    moved = [] if moving is None else [list(moving.settings)]
+    moved: list[object] = []
+    if moving is not None:
+        squares = b"" if moving.squares is None else moving.squares.tobytes()
+        moved = [*moving.settings, hashlib.sha256(squares).hexdigest()]
     return [taught.key, [asdict(one) for one in taught.matches], asdict(taught.loss), moved]

@@ -64,6 +64,7 @@ def _depth(config: DistilConfig) -> DistilConfig:
 
 def _as_published(config: DistilConfig) -> DistilConfig:
     return config.with_loss(
+        depth_beta=config.loss.depth_beta or DEPTH_BETA,
         task=0.3,
         output=0.4,
         layer=0.25,
@@ -261,6 +262,23 @@ def check_method(config: DistilConfig, *, folder: Path | None = None) -> None:
             f"{config.method!r} would hear nothing of the teacher: its shares of the loss are 0",
             next_step="--method none, or other shares in --config",
         )
+    without = config.language is None and config.teacher.weights == "none"
+    if chosen.hears and without and not (loss.output or loss.ranked.is_on):
+        raise BadSetting(
+            f"{config.method!r} hears nothing but layers, and --weights none has none",
+            next_step="another --weights, or --method logits-only",
+        )
+    if loss.balance and config.language is not None and config.language.accumulate > 1:
+        raise BadSetting(
+            f"{config.method!r} balances the losses of a whole step, which cannot be computed in "
+            f"{config.language.accumulate} pieces",
+            next_step="language: {accumulate: 1}",
+        )
+    if loss.dynamic == "teacher" and loss.criterion != FISHER:
+        raise BadSetting(
+            f"weights that follow the teacher follow its Fisher information, not {loss.criterion}",
+            next_step="loss: {dynamic: none}",
+        )
     about_items = chosen.items or config.loss.ranked.is_on
     if about_items and config.language is not None:
         raise BadSetting(
@@ -322,4 +340,4 @@ def _own(place: str, folder: Path | None) -> Method:
         return listed
 
     about = (found.__doc__ or "of your own").strip().splitlines()[0]
-    return Method(place, about, _loss(), matches)
+    return Method(place, about, _loss(), matches, own=True)

@@ -128,15 +128,15 @@ def layer_attention(setting: Setting) -> tuple[Match, ...]:
 def as_published(setting: Setting) -> tuple[Match, ...]:
     """Weigh every teacher layer by equations 5 and 6 as printed, squared distances as printed.
 
-    w_l = γ tr F_l / Σ tr F · (1 + β l/L)^δ with γ = 0.25, β = 0.3 unless the options name
-    another, δ = 1; ‖h_l − Adapt(h)‖² is a sum over the width. γ counts once more in equation 7
-    (`LossConfig.layer`). The student layer that adapts to teacher layer l is the one that
-    answers for its segment: the paper, which sums over l = 1 … L, does not say.
+    w_l = γ tr F_l / Σ tr F · (1 + β l/L)^δ with γ = 0.25, β = 0.3, δ = 1; ‖h_l − Adapt(h)‖² is
+    a sum over the width. γ counts once more in equation 7 (`LossConfig.layer`). The student
+    layer that adapts to teacher layer l is the one that answers for its segment: the paper,
+    which sums over l = 1 … L, does not say.
     """
     # Deferred: the formulas as printed live with all the published ones.
-    from distill.weights import BETA_PAPER, equation_5, equation_6
+    from distill.weights import equation_5, equation_6
 
-    beta, delta = setting.options.depth_beta or BETA_PAPER, setting.options.depth_delta
+    beta, delta = setting.options.depth_beta, setting.options.depth_delta
     weights = equation_6(equation_5(setting.measured), beta, delta=delta)
     owner = {layer: m for m, part in enumerate(setting.segments, 1) for layer in part}
     layers = setting.student_layers

@@ -110,6 +110,8 @@ class Method:
     items: bool = False
     """Whether it is about what is said of items: for sequential students."""
 
+    own: bool = False
+    """Whether it is the user's: then it may look at what was measured, and need not."""
     hears: bool = True
     """Whether a teacher is listened to at all."""
 

@@ -11,7 +11,7 @@ import torch
 
 from distill.asking import Asked, Chosen
 from distill.ground import Ground
-from distill.lesson import distillation, observed_events, taught_share
+from distill.lesson import distillation, lesson_of, observed_events, taught_share
 from distill.losses import soft_label_kl
 from distill.matches import matched_layers
 from distill.methods import with_method
@@ -103,6 +103,14 @@ def test_who_says_what_the_teacher_says_has_nothing_to_learn(temperature: float)
     other = configured().with_loss(temperature=temperature, divergence="bernoulli")
     calibrated = distillation(one, configured(), observed=12).labels
     np.testing.assert_array_equal(distillation(one, other, observed=12).labels, calibrated)
+
+
+def test_a_teacher_without_weights_teaches_no_layers(shop: Store) -> None:
+    """Regression: the student heard nothing, and was called distilled."""
+    bare = replace(taught(), states=None, profile=None)
+    with pytest.raises(BadSetting, match="'layers-only' hears nothing but layers"):
+        lesson_of(shop, bare, with_method(configured(), "layers-only"), observed=12)
+    assert lesson_of(shop, bare, configured(), observed=12) is not None
 
 
 def test_a_block_that_predicts_for_itself_learns_from_the_log_however_few_answers() -> None:

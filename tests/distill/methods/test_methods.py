@@ -33,6 +33,31 @@ def test_the_first_method_and_size_are_what_nothing_said_means() -> None:
     assert next(iter(SIZES.values())) == TrainConfig().network
 
 
+def test_layers_alone_need_weights() -> None:
+    """Regression: without any, the undistilled student was shown as a distilled one."""
+    for name in ("layers-only", "slmrec"):
+        deaf = with_method(PLAIN.with_teacher(weights="none"), name)
+        if name == "slmrec":
+            deaf = deaf.with_loss(output=0.0)
+        with pytest.raises(BadSetting, match=f"'{name}' hears nothing but layers"):
+            check_method(deaf)
+        check_method(deaf.with_loss(output=0.5))
+        check_method(deaf.with_language(layers=2))  # who reads text, has its teacher's weights
+
+
+def test_what_balances_a_whole_step_is_refused_in_pieces_before_anybody_is_asked() -> None:
+    reading = with_method(PLAIN.with_language(accumulate=2), "minitron")
+    with pytest.raises(BadSetting, match="'minitron' balances the losses of a whole step"):
+        check_method(reading)
+    check_method(with_method(PLAIN.with_language(accumulate=2), "minilm"))
+
+
+def test_weights_that_follow_the_teacher_follow_its_fisher_information() -> None:
+    with pytest.raises(BadSetting, match="its Fisher information, not taylor"):
+        check_method(with_method(PLAIN, "taylor").with_loss(dynamic="teacher"))
+    check_method(with_method(PLAIN, "taylor").with_loss(dynamic="student"))
+
+
 @pytest.mark.parametrize("name", ["uniform", "fisher-reversed", "pkd-skip", "layer-attention"])
 def test_weights_that_move_are_those_of_importance(name: str) -> None:
     """Regression: a control whose weights moved became the treatment after one step."""
