@@ -16,6 +16,7 @@ import torch
 
 from distill.data import Distillation, MovingWeights, TrainData
 from distill.matches import Match
+from distill.memory import peak_bytes
 from distill.student import Student
 from distill.train import train
 from distill.training import Evaluated, StepDone, TrainConfig, Trained
@@ -449,3 +450,33 @@ def test_a_killed_process_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
         process.wait()
         process.stdout.close()
     assert started(str(tmp_path)).communicate()[0].split()[-1] == whole
+
+
+def test_a_board_has_every_step_once_after_a_stop(tmp_path: Path) -> None:
+    """Regression: a training that went on wiped what it had written before."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    board, kept = tmp_path / "board", tmp_path / "kept"
+    begun = train(CONFIG, ring(), teaching(), checkpoint=kept, tensorboard=board)
+    steps = 0
+    for event in begun:
+        steps += isinstance(event, StepDone)
+        if steps == 7:
+            break
+    begun.close()  # type: ignore[attr-defined]
+    whole = result(train(CONFIG, ring(), teaching(), checkpoint=kept, tensorboard=board))
+    found = EventAccumulator(str(board))
+    found.Reload()
+    seen = [event.step for event in found.Scalars("loss/total")]
+    assert seen == list(range(1, whole.steps + 1))
+    assert len(found.Scalars("validation/score")) == len(whole.history)
+
+
+def test_a_trainings_peak_is_its_own() -> None:
+    large = np.ones(60_000_000)  # 480 MB that another part of the process once had
+    del large
+    before = peak_bytes()
+    assert before is not None
+    found = result(train(replace(CONFIG, epochs=1), ring())).peak_bytes
+    assert found is not None
+    assert found < before - 200_000_000

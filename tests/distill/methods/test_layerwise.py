@@ -110,7 +110,7 @@ def test_layer_attention_starts_from_importance() -> None:
 
 
 def test_as_published_is_equations_5_and_6_and_all_layers() -> None:
-    matches = layerwise.as_published(SETTING)
+    matches = layerwise.as_published(replace(SETTING, options=LossConfig(depth_beta=0.3)))
     expected = [
         0.25 * s / sum(IMPORTANCE) * (1 + 0.3 * n / 8) for n, s in enumerate(IMPORTANCE, start=1)
     ]

@@ -91,7 +91,7 @@ def test_what_some_decide() -> None:
     assert (by["none"].loss.output, by["none"].loss.layer) == (0.0, 0.0)
     assert (by["layers-only"].loss.output, by["layers-only"].loss.layer) == (0.0, PLAIN.loss.layer)
     assert by["labels-permuted"].loss.permute_labels
-    assert by["depth-only"].loss.depth_beta == 0.3
+    assert by["depth-only"].loss.depth_beta == by["fisher-ld-as-published"].loss.depth_beta == 0.3
     assert with_method(PLAIN.with_loss(depth_beta=0.8), "depth-only").loss.depth_beta == 0.8
 
 

@@ -16,7 +16,6 @@ from recommender.config import Settings
 from storage.store import Store
 from tests.tiny import SHOP, Letters, add_shop, save_llama
 
-
 FAST = ("teaching", "truncation")
 """One of each family of students; the others take a minute each."""
 
