@@ -14,10 +14,11 @@ import numpy as np
 from distill.config import DistilConfig
 from distill.data import Distillation, MovingWeights
 from distill.ground import Ground
+from distill.language.profiles import largest
 from distill.matches import Match
 from distill.methods import FISHER, Setting, method
 from distill.ranked.lesson import ranked_of
-from distill.teaching import LISTWISE, Taught
+from distill.teaching import Taught
 from recommender.calibration import probabilities
 from storage.errors import BadSetting
 from storage.records import FloatArray, LabelRequest
@@ -161,19 +162,16 @@ def importance_of(
     chosen = method(config.method, folder=folder)
     if measured is None or not (chosen.weighs or chosen.own):
         return None
-    found = [
-        one
-        for one in store.runs.profiles(measured.category_id)
-        if (one.weights, one.criterion) == (measured.weights, f"{criterion}-{LISTWISE}")
-    ]
-    if not found and chosen.own:
+    profiles = store.runs.profiles(measured.category_id)
+    found = largest(profiles, criterion, measured.weights.__eq__)
+    if found is None and chosen.own:
         return None  # it may never look at it; where it does, it is told what to do
-    if not found:
+    if found is None:
         raise BadSetting(
             f"{criterion!r} was not measured on {config.category!r} with these weights",
             next_step=f"recsys importance --category {config.category} --criterion {criterion}",
         )
-    return max(found, key=lambda one: (one.requests, one.key)).layers
+    return found.layers
 
 
 def taught_share(requests: int, observed: int) -> float:

@@ -24,8 +24,6 @@ from storage.errors import BadData, TeacherUnfit
 from storage.records import FloatArray, LayerProfile
 from storage.store import Store
 
-LISTWISE = "listwise"
-"""The loss whose importance counts: of ranking, which is what is distilled."""
 TEACHING_SHARE = 0.5
 """Share of `--minutes` for everything that is asked; the rest is for training and judging."""
 FISHER_COST = 3.5

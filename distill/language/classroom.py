@@ -22,7 +22,8 @@ from distill.ground import Ground, sampler
 from distill.importance.criteria import CRITERIA
 from distill.language.learner import Taught
 from distill.language.lessons import lessons
-from distill.language.making import LISTWISE, design, profile_of
+from distill.language.making import design, profile_of
+from distill.language.profiles import LISTWISE
 from distill.language.settings import LanguageConfig
 from distill.language.training import Reading, TrainedLlama, train_llama
 from distill.matches import Match

@@ -22,12 +22,11 @@ from distill.language.keeping import (
     require_rules,
     supervising_outputs,
 )
+from distill.language.profiles import largest
 from distill.language.settings import LanguageConfig
 from distill.matches import matched_layers
 from storage.errors import BadSetting
 from storage.store import Store
-
-LISTWISE = "listwise"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,17 +96,13 @@ def profile_of(store: Store, category_id: int, weights: str, criterion: str) -> 
     Raises:
         BadSetting: nobody measured it on this category and these weights.
     """
-    found = [
-        one
-        for one in store.runs.profiles(category_id)
-        if (one.weights, one.criterion) == (weights, f"{criterion}-{LISTWISE}")
-    ]
-    if not found:
+    found = largest(store.runs.profiles(category_id), criterion, weights.__eq__)
+    if found is None:
         raise BadSetting(
             f"{criterion!r} was not measured here with the weights {weights!r}",
             next_step=f"recsys importance --criterion {criterion} --category NAME",
         )
-    return max(found, key=lambda one: (one.requests, one.key)).layers
+    return found.layers
 
 
 def learned_weights(student: Any) -> list[torch.Tensor]:

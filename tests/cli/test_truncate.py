@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 
 from distill.exporting.gguf_head import read_head
+from recommender.backends.weights import find_weights, weights_digest
+from storage.records import LayerProfile
+from storage.store import Store
 from tests.cli.conftest import Run
+from tests.cli.shop import build
 from tests.distill.exporting.llamas import save, write_file
 
 
@@ -43,6 +47,32 @@ def test_what_is_kept(run: Run, whole: Path, more: tuple[str, ...], kept: list[i
     found = json.loads(done.out)
     assert (found["kept"], found["layers"]) == (kept, 6)
     assert found["size"] == Path("cut.gguf").stat().st_size
+
+
+def test_what_was_measured_decides(run: Run, whole: Path, home: Path) -> None:
+    home.mkdir()
+    build(home)
+    key = f"whole@{weights_digest(find_weights(whole))}/float32"
+    with Store.open(str(home / "recsys.sqlite"), home / "artifacts") as store:
+        one = store.catalogue.categories()[0]
+        worth = (0.1, 5.0, 0.2, 4.0, 0.3, 3.0)
+        for weights, layers in (("other@sha256:1/float32", worth[::-1]), (key, worth)):
+            bounds = layers, layers, layers
+            store.runs.add_profile(
+                LayerProfile(weights, one.id, weights, "taylor-listwise", 9, *bounds, "")
+            )
+    asked = ("truncate", str(whole), "cut.gguf", "--json", "--category", one.name, "--keep")
+    done = run(*asked, "taylor")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["kept"] == [1, 3, 5]
+    for more, said in (
+        ((*asked, "fisher-empirical"), "was not measured on 'Tiny shop' with whole"),
+        (("truncate", str(whole), "--keep", "taylor"), "'taylor' was measured on some category"),
+        ((*asked, "first"), "--category says where a criterion was measured"),
+    ):
+        wrong = run(*more, "--force") if "--json" in more else run(*more)
+        assert wrong.code == 1
+        assert said in wrong.err
 
 
 def test_chance_is_the_seeds(run: Run, whole: Path) -> None:
