@@ -22,8 +22,8 @@ from distill.train import train
 from distill.training import StepDone, TrainConfig, Trained
 from recommender.sequential.shape import NetworkConfig
 from storage.errors import BadSetting
+from tests.distill.rings import digest, result, ring
 from tests.distill.test_published_losses import mean, naive_bce, naive_dros, naive_gbce
-from tests.distill.test_train import digest, result, ring
 
 ITEMS, ROWS, WIDTH = 7, 40, 3
 COUNTS = np.array([4, 0, 9, 1, 1, 6, 0])
