@@ -8,6 +8,7 @@ matches themselves are in `distill.language.presets`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,12 @@ HINTED = 0.5
 
 def _by_depths(preset: Callable[[int, Sequence[int]], tuple[Match, ...]]) -> Matches:
     return lambda setting: preset(setting.teacher_layers, setting.ends)
+
+
+def _hint(setting: Setting) -> tuple[Match, ...]:
+    """Let the hint be learned until the rest begins: no step is without a loss."""
+    hints = presets.fitnets(setting.teacher_layers, setting.ends)
+    return tuple(replace(one, ends=setting.options.begins or HINTED) for one in hints)
 
 
 def _loss(**changes: object) -> Change:
@@ -49,7 +56,7 @@ TOKEN_METHODS: Mapping[str, Method] = MappingProxyType(
                 "fitnets",
                 "one middle layer first, then what the teacher says (FitNets)",
                 _loss(begins=HINTED, layer_fade=0.0),
-                _by_depths(presets.fitnets),
+                _hint,
                 tokens=True,
             ),
             Method(

@@ -217,3 +217,39 @@ def test_a_number_that_was_given_is_no_plan(
     card = model.describe()
     assert finished(plan_requests(shop, ground, configured(requests=77), card, 9.0)) == ([], 77)
     assert finished(plan_requests(shop, ground, configured(requests=0), card, 9.0)) == ([], 500)
+
+
+def test_the_criterion_of_the_configuration_weighs_the_layers(shop: Store) -> None:
+    """Not the Fisher information, which was measured on the way."""
+    one = taught()
+    assert one.profile is not None
+    category = shop.catalogue.categories()[0].id
+    profile = replace(one.profile, category_id=category)
+    one = replace(one, profile=profile)
+    worth = (9.0, 0.0, 0.0, 0.0, 0.0, 1.0)
+    for key, weights, criterion in (
+        ("a", profile.weights, "block-influence-listwise"),
+        ("b", "other", "taylor-listwise"),
+    ):
+        shop.runs.add_profile(
+            LayerProfile(key, category, weights, criterion, 9, worth, worth, worth, "")
+        )
+    lesson = lesson_of(shop, one, with_method(configured(), "block-influence"), observed=12)
+    assert lesson is not None
+    np.testing.assert_allclose(lesson.layer_weights, [1.8, 0.2])
+    fisher = distillation(one, configured(), observed=12)
+    assert fisher.layer_weights[0] < fisher.layer_weights[1]
+    with pytest.raises(BadSetting, match="'taylor' was not measured"):
+        lesson_of(shop, one, with_method(configured(), "taylor"), observed=12)
+
+
+@pytest.mark.parametrize("by", ["teacher", "student"])
+def test_weights_that_move_say_by_what_they_do(by: str) -> None:
+    one = replace(taught(), squares=np.ones((9, 6), dtype=np.float32))
+    config = configured().with_loss(dynamic=by, eta=0.2, depth_beta=1.0)
+    moving = distillation(one, config, observed=12).moving
+    assert moving is not None
+    assert (moving.by, moving.eta, moving.ends) == (by, 0.2, (3, 6))
+    assert moving.emphasis == (1.5, 2.0)
+    assert moving.squares is one.squares
+    assert distillation(one, configured(), observed=12).moving is None
