@@ -53,7 +53,14 @@ class AdaptConfig:
     """Of the listwise loss over the letters."""
     lm_weight: float = 0.3
     """Of the mean loss of the titles' tokens: those of the history, and the next one."""
-    learning_rate: float = 4e-4
+    shown: float = 0.6
+    """Share of the steps in which the item that came next may stand in the history: always in
+    the first half of them, then ever more rarely. It teaches that a letter means the title beside
+    it, which questions of what comes next teach too slowly. 0: never."""
+    fewest: int = 2
+    """Candidates of a training question at least: each step draws how many up to `candidates`
+    are offered. Few are shorter to read and easier to tell apart; judged is on all."""
+    learning_rate: float = 1e-3
     warmup: float = 0.05
     batch: int = 8
     """Questions a step."""
@@ -131,3 +138,5 @@ def check(config: AdaptConfig) -> None:
         least=1,
     )
     require_range(config, "learning_rate", above=0)
+    require_range(config, "shown", least=0, below=1)
+    require_range(config, "fewest", least=2, most=config.candidates)

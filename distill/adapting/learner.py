@@ -19,7 +19,7 @@ from distill.adapting.config import AdaptConfig
 from distill.adapting.layout import Example, example
 from distill.adapting.letters_loss import letter_scores, letters_loss, title_loss
 from distill.adapting.measuring import prior_of, short_letters, without_prior
-from distill.adapting.questions import TrainingQuestions
+from distill.adapting.questions import Easing, TrainingQuestions
 from recommender.asking.answering import Texts
 from recommender.asking.requests import Question
 from recommender.backends.embedded import EmbeddedBackend
@@ -47,9 +47,21 @@ class Lesson:
         on_cpu = self.backend.model.device.type == "cpu"
         return math.gcd(self.config.batch, AT_ONCE) if on_cpu else self.config.batch
 
-    def example(self, number: int, epoch: int) -> Example:
+    def easing(self, step: int, steps: int) -> Easing:
+        """Return how much easier the questions of a step are than those that judge."""
+        config = self.config
+        return Easing.at(
+            step,
+            steps,
+            shown=config.shown,
+            fewest=config.fewest,
+            most=config.candidates,
+            seed=config.seed,
+        )
+
+    def example(self, number: int, epoch: int, easing: Easing | None = None) -> Example:
         """Lay a training question out as it is asked in a pass."""
-        question = self.training.question(number, epoch)
+        question = self.training.question(number, epoch, easing)
         return example(
             self.backend,
             self.texts.prompt(question),

@@ -101,6 +101,7 @@ def loop_of(lesson: Lesson, plan: Plan) -> LoopConfig:
         warmup=config.warmup,
         evaluate_every=plan.evaluate_every,
         patience=config.patience,
+        patient_from=config.shown,
         seed=config.seed,
     )
 
@@ -152,7 +153,8 @@ class AdaptTask:
         first = place.step * whole
         # A step may have the end of one pass and the beginning of the next.
         passes = {n: (first + at) // self.examples for at, n in enumerate(place.examples)}
-        asked = [self.lesson.example(number, passes[number]) for number in examples]
+        easing = self.lesson.easing(place.step, place.steps)
+        asked = [self.lesson.example(number, passes[number], easing) for number in examples]
         return {name: total / whole for name, total in self.lesson.losses(asked).items()}
 
     def validate(self) -> float:

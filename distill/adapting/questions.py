@@ -9,7 +9,7 @@ question in every pass, so that no letter and no rival is learned by heart.
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -21,8 +21,44 @@ from storage.records import IntArray
 FEWEST = 32
 """Fewer training questions, or fewer people to be judged on, say nothing."""
 
-_ORDER, _CANDIDATES, _TEST = 11, 12, 13
+_ORDER, _CANDIDATES, _TEST, _EASED = 11, 12, 13, 14
 """Streams of chance of their own; those of label requests have smaller numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Easing:
+    """How a training question is made easier than it will be asked."""
+
+    shown: float
+    """Chance that the item that came next stands in the history too."""
+    candidates: int
+    """How many are offered at most."""
+
+    @classmethod
+    def at(
+        cls, step: int, steps: int, *, shown: float, fewest: int, most: int, seed: int
+    ) -> Easing:
+        """Return the easing of a step, one for all of its questions.
+
+        Args:
+            step: from 0.
+            steps: of the training.
+            shown: share of the steps in which items may be shown: always in the first half of
+                them, then with a chance that falls to 0.
+            fewest: candidates, at least.
+            most: and at most.
+            seed: of the number of candidates, with the step's.
+
+        >>> some = [Easing.at(n, 10, shown=0.4, fewest=2, most=10, seed=0) for n in range(5)]
+        >>> [round(one.shown, 2) for one in some]
+        [1.0, 1.0, 1.0, 0.5, 0.0]
+        >>> all(2 <= one.candidates <= 10 for one in some)
+        True
+        """
+        begun = step / steps
+        chance = 0.0 if begun >= shown else min(1.0, 2 * (1 - begun / shown))
+        rng = np.random.default_rng([seed, _EASED, step])
+        return cls(chance, int(rng.integers(fewest, most + 1)))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -52,11 +88,39 @@ class TrainingQuestions:
         """Return how many questions one pass has."""
         return len(self.rows)
 
-    def question(self, number: int, epoch: int) -> Question:
+    def question(self, number: int, epoch: int, easing: Easing | None = None) -> Question:
         """Return a question as it is asked in a pass: its rivals and order are of that pass."""
         row = int(self.rows[number])
         rng = np.random.default_rng([self.seed, _CANDIDATES, epoch, row])
-        return _asked_at(self.split, row, self.draw, rng)
+        asked = _asked_at(self.split, row, self.draw, rng)
+        if easing is None:
+            return asked
+        return eased(asked, easing, np.random.default_rng([self.seed, _EASED, epoch, row]))
+
+
+def eased(question: Question, easing: Easing, rng: np.random.Generator) -> Question:
+    """Return a question with fewer rivals, and perhaps with its answer in the history.
+
+    The rivals that stay are drawn, and stay in their order; the answer is put among the last
+    titles of the history, which are those a prompt shows first.
+
+    >>> asked = Question(user=0, event=0, history=(7, 8), candidates=(1, 2, 3, 4), target=2)
+    >>> easy = eased(asked, Easing(1.0, 2), np.random.default_rng(0))
+    >>> len(easy.candidates), easy.candidates[easy.target], sorted(easy.history)
+    (2, 3, [3, 7, 8])
+    """
+    rivals = [place for place in range(len(question.candidates)) if place != question.target]
+    kept = sorted([question.target, *rng.permutation(rivals)[: easing.candidates - 1].tolist()])
+    history = list(question.history)
+    if rng.random() < easing.shown:
+        answer = question.candidates[question.target]
+        history.insert(len(history) - int(rng.integers(0, min(3, len(history)) + 1)), answer)
+    return replace(
+        question,
+        history=tuple(history),
+        candidates=tuple(question.candidates[place] for place in kept),
+        target=kept.index(question.target),
+    )
 
 
 def choosing_questions(split: Split, draw: Draw, *, seed: int, most: int) -> list[Question]:

@@ -11,6 +11,7 @@ import torch
 from distill.adapting.learner import Lesson
 from distill.adapting.measuring import short_letters
 from distill.adapting.planning import Rates
+from distill.adapting.questions import Easing
 
 TIMED = 2
 """Steps that are timed, after one that warms up; and questions."""
@@ -42,8 +43,11 @@ def _step(lesson: Lesson, number: int, clock: Callable[[], float]) -> float:
     size = min(lesson.config.batch, len(lesson.training))
     first = number * size % len(lesson.training)
     numbers = [(first + n) % len(lesson.training) for n in range(size)]
+    # Steps draw how many candidates they offer: timed is one with as many as the mean of them.
+    easing = Easing(0.0, round((lesson.config.fewest + lesson.config.candidates) / 2))
     for at in range(0, size, lesson.at_once):
-        losses = lesson.losses([lesson.example(n, 0) for n in numbers[at : at + lesson.at_once]])
+        piece = numbers[at : at + lesson.at_once]
+        losses = lesson.losses([lesson.example(n, 0, easing) for n in piece])
         torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
     for parameter in lesson.backend.model.parameters():
         parameter.grad = None

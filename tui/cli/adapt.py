@@ -43,7 +43,16 @@ def adapt(
     lm_weight: Annotated[
         float, typer.Option(min=0, help="Weight of the language-model loss on titles.")
     ] = 0.3,
-    learning_rate: Annotated[float, typer.Option(min=0, help="At its highest.")] = 4e-4,
+    shown: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=0.99,
+            help="Share of the steps in which the answer may stand in the history, so that letters "
+            "are learned first; 0 is never.",
+        ),
+    ] = 0.6,
+    learning_rate: Annotated[float, typer.Option(min=0, help="At its highest.")] = 1e-3,
     batch: Annotated[int, typer.Option(min=1, max=1024, help="Questions a step.")] = 8,
     patience: Annotated[
         int,
@@ -100,6 +109,7 @@ def adapt(
         prompt_tokens=prompt_tokens,
         letters_weight=letters_weight,
         lm_weight=lm_weight,
+        shown=shown,
         learning_rate=learning_rate,
         batch=batch,
         patience=patience,

@@ -62,7 +62,8 @@ def test_a_step_in_pieces_has_the_losses_and_the_gradient_of_one(
 
 def test_a_step_is_the_mean_over_its_questions(task: AdaptTask, lesson: Lesson) -> None:
     place = Place(1, 6, 0, (3, 8, 11))
-    alone = [lesson.losses([lesson.example(number, 0)]) for number in place.examples]
+    easing = lesson.easing(place.step, place.steps)
+    alone = [lesson.losses([lesson.example(number, 0, easing)]) for number in place.examples]
     found = task.losses(place.examples, place)
     assert set(found) == {"letters", "titles"}
     for name, value in found.items():
@@ -82,7 +83,40 @@ def test_each_question_is_of_its_own_pass_where_a_step_has_two(
     # Step 1 of as many less two: two questions end the first pass, the rest begin the second.
     order = (*range(count - 4), 40, 41)
     task.losses(order[-6:], Place(1, 9, 0, order))
-    assert asked == [(n, 0 if count - 2 + at < count else 1) for at, n in enumerate(order)][-6:]
+    easing = lesson.easing(1, 9)
+    expected = [
+        (number, 0 if count - 2 + at < count else 1, easing) for at, number in enumerate(order)
+    ]
+    assert asked == expected[-6:]
+
+
+def test_questions_are_easy_at_first_and_in_the_end_as_they_will_be_asked(lesson: Lesson) -> None:
+    steps = 20
+    shares: dict[str, list[float]] = {"first": [], "middle": [], "last": []}
+    sizes = set()
+    for step in range(steps):
+        easing = lesson.easing(step, steps)
+        some = [lesson.training.question(n, 0, easing) for n in range(len(lesson.training))]
+        sizes.add(*{len(one.candidates) for one in some})
+        plain = [lesson.training.question(n, 0) for n in range(len(lesson.training))]
+        for easy, one in zip(some, plain, strict=True):
+            assert easy.candidates[easy.target] == one.candidates[one.target]
+            kept = [item for item in one.candidates if item in easy.candidates]
+            assert kept == list(easy.candidates), "rivals keep their order"
+        told = [one.candidates[one.target] in one.history for one in some]
+        own = [one.candidates[one.target] in one.history for one in plain]
+        part = "first" if step < 6 else "middle" if step < 12 else "last"
+        shares[part].append(float(np.mean(np.array(told) & ~np.array(own))))
+    assert sizes == {2, 3, 4, 5}
+    assert min(shares["first"]) == 1
+    assert 0.3 < np.mean(shares["middle"]) < 0.8
+    assert max(shares["last"]) == 0
+
+
+def test_nothing_is_shown_to_what_judges(lesson: Lesson) -> None:
+    most = lesson.config.candidates
+    assert {len(one.candidates) for one in lesson.choosing} == {most}
+    assert not any(one.candidates[one.target] in one.history for one in lesson.choosing)
 
 
 def test_validation_is_the_mrr_of_its_questions(task: AdaptTask, lesson: Lesson) -> None:
