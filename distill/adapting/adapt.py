@@ -226,6 +226,7 @@ def _judged(
         Measured(before, card.key, ground.texts, config.prompt_tokens),
         asked.choosing,
         test,
+        whole=config.whole_requests,
         seed=config.seed,
     )
     return judged, key

@@ -72,6 +72,9 @@ class AdaptConfig:
     """Validation requests, each of another person."""
     test_requests: int = 500
     """Test requests, each of another person."""
+    whole_requests: int = 100
+    """Of these, how many are also asked whole, as a teacher is: by letters and by likelihood,
+    which takes many times as long. As many validation requests calibrate the letters."""
     merged: bool = True
     """Merge into the weights; False keeps the adapter alone."""
 
@@ -134,7 +137,7 @@ def check(config: AdaptConfig) -> None:
     require_range(
         config,
         *("rank", "batch", "epochs", "evaluations", "patience", "history_length"),
-        *("valid_requests", "test_requests"),
+        *("valid_requests", "test_requests", "whole_requests"),
         least=1,
     )
     require_range(config, "learning_rate", above=0)

@@ -3,6 +3,7 @@
 Both are asked the same questions in the same ways; popularity and item-kNN rank the same
 candidates. Letters lose what each place gets whoever stands there, measured on validation,
 as they do wherever the program asks by letters: what position alone explains is no merit.
+Whole prompts are long, so the first few questions alone are asked that way, too.
 """
 
 from __future__ import annotations
@@ -60,9 +61,10 @@ def judge(
     choosing: Sequence[Question],
     test: Sequence[Question],
     *,
+    whole: int,
     seed: int,
 ) -> Generator[Event, None, Judged]:
-    """Ask both models the test questions, by each way."""
+    """Ask both models the test questions by short letters, the first `whole` by each way."""
     tables: dict[str, dict[Way, Evaluation]] = {}
     priors: dict[str, tuple[float, ...]] = {}
     temperature = 1.0
@@ -70,18 +72,21 @@ def judge(
         tables[name] = {}
         for way in WAYS:
             stage = f"{name} teacher, by {way}"
+            some = len(test) if way == "short letters" else whole
             prior: tuple[float, ...] = ()
             if way != "likelihood":
+                known = choosing if way == "short letters" else choosing[:whole]
                 there = yield from measure(
-                    artifacts, model, choosing, way, stage=f"{stage}: validation"
+                    artifacts, model, known, way, stage=f"{stage}: validation"
                 )
                 prior = prior_of([row for row in there if len(row) == len(there[0])])
                 if way == "letters":
                     calm = without_prior(there, prior)
                     priors[name] = prior
-                    temperature = fit_temperature(calm, [q.target for q in choosing])
-            found = yield from measure(artifacts, model, test, way, stage=f"{stage}: test")
-            tables[name][way] = _table(f"{name}, by {way}", without_prior(found, prior), test, seed)
+                    temperature = fit_temperature(calm, [q.target for q in known])
+            found = yield from measure(artifacts, model, test[:some], way, stage=f"{stage}: test")
+            calm = without_prior(found, prior)
+            tables[name][way] = _table(f"{name}, by {way}", calm, test[:some], seed)
     lengths = np.array([len(q.candidates) for q in test])
     return Judged(
         adapted=tables["adapted"],
@@ -120,7 +125,12 @@ def in_words(judged: Judged, prompt_tokens: int) -> list[str]:
         + ", ".join(f"{e.name} MRR {e.table['mrr'].value:.3f}" for e in judged.others)
     ]
     for way in WAYS:
-        what = f"letters, at most {prompt_tokens} tokens" if way == "short letters" else way
+        asked = len(judged.adapted[way].ranks)
+        what = (
+            f"letters, at most {prompt_tokens} tokens"
+            if way == "short letters"
+            else f"{way}, whole prompts, the first {asked}"
+        )
         new, old = judged.adapted[way].table, judged.unadapted[way].table
         moved = judged.differences[way]
         lines.append(

@@ -29,8 +29,10 @@ class Rates:
     """One optimiser step."""
     short: float
     """One short question by letters."""
-    asked: float
-    """One question as a teacher is asked, by letters and by likelihood together."""
+    letters: float
+    """One whole question by letters, as a teacher is asked."""
+    likelihood: float
+    """The same by likelihood."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +48,21 @@ def judging_seconds(config: AdaptConfig, rates: Rates) -> float:
     """Return what everything but the steps takes: choosing, and judging two models.
 
     >>> config = AdaptConfig("Books", test_requests=100, valid_requests=10, evaluations=2)
-    >>> judging_seconds(config, Rates(1.0, 0.5, 1.0))
-    343.0
+    >>> judging_seconds(config, Rates(1.0, 0.5, 1.0, 2.0))
+    743.0
     """
-    test = 2 * config.test_requests * (rates.short + rates.asked)
+    whole = min(config.whole_requests, config.test_requests) * (rates.letters + rates.likelihood)
+    test = 2 * (config.test_requests * rates.short + whole)
     # Each model's letters are calibrated on validation, short and whole.
     choosing = (config.evaluations + 2) * config.valid_requests * rates.short
-    return test + choosing + 2 * config.valid_requests * rates.asked + 3 * rates.step
+    calibrating = 2 * min(config.whole_requests, config.valid_requests) * rates.letters
+    return test + choosing + calibrating + 3 * rates.step
 
 
 def planned(config: AdaptConfig, rates: Rates, questions: int) -> Plan:
     """Fit the steps into the minutes; never more than the passes that were asked for.
 
-    >>> planned(AdaptConfig("Books", minutes=60), Rates(4.0, 0.2, 0.7), 8625).steps
+    >>> planned(AdaptConfig("Books", minutes=60), Rates(4.0, 0.2, 0.3, 0.4), 8625).steps
     536
     """
     steps = config.epochs * math.ceil(questions / config.batch)

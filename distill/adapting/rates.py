@@ -26,15 +26,18 @@ def measure_rates(lesson: Lesson, *, clock: Callable[[], float] = time.perf_coun
     started = clock()
     for prompt in prompts:
         short_letters(backend, prompt, most=config.prompt_tokens)
-    between = clock()
+    short = clock()
     for prompt in prompts:
         backend.score(prompt, labels[: len(prompt.candidates)])
+    letters = clock()
+    for prompt in prompts:
         backend.likelihood(prompt, prompt.candidates)
     ended = clock()
     return Rates(
         step=sum(spent) / len(spent),
-        short=(between - started) / len(prompts),
-        asked=(ended - between) / len(prompts),
+        short=(short - started) / len(prompts),
+        letters=(letters - short) / len(prompts),
+        likelihood=(ended - letters) / len(prompts),
     )
 
 

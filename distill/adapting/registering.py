@@ -122,7 +122,7 @@ def settings_of_learning(config: AdaptConfig) -> dict[str, object]:
     False
     """
     kept = config.as_dict()
-    for name in ("category", "teacher", "device", "test_requests", "merged"):
+    for name in ("category", "teacher", "device", "test_requests", "whole_requests", "merged"):
         del kept[name]
     plain: dict[str, object] = json.loads(json.dumps(kept))
     return plain

@@ -61,6 +61,14 @@ def adapt(
     test_requests: Annotated[
         int, typer.Option(min=1, help="Test requests it is judged on, one a person.")
     ] = 500,
+    whole_requests: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Of these, how many are asked whole prompts, too, by letters and by likelihood, "
+            "as a teacher is; that takes many times as long.",
+        ),
+    ] = 100,
     merge: Annotated[
         bool,
         typer.Option(
@@ -114,6 +122,7 @@ def adapt(
         batch=batch,
         patience=patience,
         test_requests=test_requests,
+        whole_requests=whole_requests,
         merged=merge,
     )
     note(teacher_line(found))

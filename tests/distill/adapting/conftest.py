@@ -26,6 +26,7 @@ def adapting(**changes: object) -> AdaptConfig:
         "prompt_tokens": 120,
         "valid_requests": 32,
         "test_requests": 40,
+        "whole_requests": 24,
     }
     return AdaptConfig(SHOP, **{**small, **changes})  # type: ignore[arg-type]
 

@@ -17,7 +17,7 @@ from recommender.events import Notice
 from storage.store import Store
 from tests.tiny import finished
 
-RATES = Rates(step=4.0, short=0.2, asked=0.7)
+RATES = Rates(step=4.0, short=0.2, letters=0.3, likelihood=0.4)
 
 
 def test_everything_fits_into_the_minutes() -> None:
@@ -51,7 +51,7 @@ def test_a_plan_is_kept_to_at_another_speed(store: Store) -> None:
     said, second = finished(plan_steps(store.artifacts, config, {"a": 1}, 8000, never))
     assert first == second == Plan(first.steps, first.evaluate_every)
     assert said == [Notice(f"{first.steps} steps of 8 questions, as planned before")]
-    slow = Rates(40.0, 0.2, 0.7)
+    slow = Rates(40.0, 0.2, 0.3, 0.4)
     _, other = finished(plan_steps(store.artifacts, config, {"a": 2}, 8000, lambda: slow))
     assert other.steps < first.steps
 
@@ -60,3 +60,11 @@ def test_a_plan_is_kept_to_at_another_speed(store: Store) -> None:
 def test_judging_leaves_learning_its_half(minutes: float) -> None:
     plan = planned(AdaptConfig("Books", minutes=minutes), RATES, 100_000)
     assert plan.steps * RATES.step >= 0.5 * minutes * 60 - RATES.step
+
+
+def test_whole_prompts_are_counted_as_often_as_they_are_asked() -> None:
+    few, all_of_them = (
+        judging_seconds(AdaptConfig("Books", whole_requests=n), RATES) for n in (100, 5000)
+    )
+    # Two models; 400 more of 500 test requests both ways, 60 more of 160 to calibrate letters.
+    assert all_of_them - few == pytest.approx(2 * (400 * 0.7 + 60 * 0.3))
