@@ -63,7 +63,7 @@ def planned(config: AdaptConfig, rates: Rates, questions: int) -> Plan:
     """Fit the steps into the minutes; never more than the passes that were asked for.
 
     >>> planned(AdaptConfig("Books", minutes=60), Rates(4.0, 0.2, 0.3, 0.4), 8625).steps
-    536
+    717
     """
     steps = config.epochs * math.ceil(questions / config.batch)
     if config.minutes:
