@@ -13,7 +13,7 @@ import torch
 from distill.adapting.adapters import insert, trained
 from distill.adapting.events import CurvePoint
 from distill.adapting.learner import Lesson, mean_reciprocal_rank
-from distill.adapting.learning import AdaptTask, learn
+from distill.adapting.learning import AdaptTask, learn, loop_of
 from distill.adapting.measuring import short_letters
 from distill.adapting.planning import Plan
 from distill.adapting.questions import TrainingQuestions, choosing_questions
@@ -117,6 +117,14 @@ def test_nothing_is_shown_to_what_judges(lesson: Lesson) -> None:
     most = lesson.config.candidates
     assert {len(one.candidates) for one in lesson.choosing} == {most}
     assert not any(one.candidates[one.target] in one.history for one in lesson.choosing)
+
+
+def test_patience_begins_where_the_answers_are_no_longer_shown(lesson: Lesson) -> None:
+    """A validation before that is of a model that learns something easier than it is asked."""
+    lesson = replace(lesson, config=adapting(shown=0.45, patience=3, warmup=0.2))
+    loop = loop_of(lesson, Plan(steps=40, evaluate_every=4))
+    assert (loop.patient_from, loop.patience, loop.warmup) == (0.45, 3, 0.2)
+    assert (loop.steps, loop.evaluate_every, loop.batch) == (40, 4, lesson.config.batch)
 
 
 def test_validation_is_the_mrr_of_its_questions(task: AdaptTask, lesson: Lesson) -> None:
