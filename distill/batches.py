@@ -76,7 +76,7 @@ class SequenceBatches:
         if not len(self._begin):
             raise BadData(
                 "nobody chose anything new after their first item: there is nothing to predict",
-                next_step="recsys data stats",
+                next_step="recsys data list",
             )
         self.longest = int((self._end - self._begin).max()) - 1
         self.steps_a_pass = -(-len(self._begin) // size)

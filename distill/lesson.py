@@ -163,7 +163,7 @@ def importance_of(
     if measured is None or not (chosen.weighs or chosen.own):
         return None
     profiles = store.runs.profiles(measured.category_id)
-    found = largest(profiles, criterion, measured.weights.__eq__)
+    found = largest(profiles, criterion, measured.weights.__eq__, rather=measured.key)
     if found is None and chosen.own:
         return None  # it may never look at it; where it does, it is told what to do
     if found is None:

@@ -30,6 +30,7 @@ from distill.importance.planning import needs_checkpointing
 from distill.importance.profile import layer_profile
 from distill.importance.random_twin import random_twin
 from distill.importance.requests import FisherRequest, Loss, PackedRequest, lay_out, scores_of
+from distill.language.profiles import RANDOM_TWIN
 from distill.whose import describe, open_weights
 from recommender.asking.requests import Question, training_questions, validation_questions
 from recommender.backends import ModelCard
@@ -168,7 +169,7 @@ def measure_layers(
     twin = asked
     if wanted.null:
         made = random_twin(weights.model, config.seed)
-        name = f"{card.key} random-init {config.seed}"
+        name = f"{card.key}{RANDOM_TWIN}{config.seed}"
         twin = replace(asked, model=made, weights=name)
         passed = [one for one in criteria if one.measure == ONE_PASS]
         null = yield from _measure(store, twin, passed, wanted.null_count, config.seed)

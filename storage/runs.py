@@ -141,8 +141,10 @@ class Runs:
                 connection.execute(insert(table), row)
 
     def profiles(self, category_id: int) -> _Profiles:
-        """Return the layer profiles of a category."""
-        query = select(layer_profiles).where(layer_profiles.c.category_id == category_id)
+        """Return the layer profiles of a category, the one made first in front."""
+        table = layer_profiles
+        query = select(table).where(table.c.category_id == category_id)
+        query = query.order_by(table.c.made_at, table.c.key)
         with self._database.reading() as connection:
             return [_profile(row) for row in connection.execute(query)]
 

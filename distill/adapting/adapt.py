@@ -33,7 +33,7 @@ from distill.adapting.questions import (
     test_questions,
 )
 from distill.adapting.rates import measure_rates
-from distill.adapting.registering import register_run
+from distill.adapting.registering import register_run, settings_of_learning
 from distill.boards import open_board
 from distill.ground import Ground, prepare, sampler
 from recommender.asking.requests import Draw, Question
@@ -192,7 +192,7 @@ def _learned(
     plan = yield from plan_steps(
         store.artifacts,
         config,
-        {**inputs, "adapt": config.as_dict()},
+        {**inputs, "adapt": settings_of_learning(config)},
         len(asked.training),
         lambda: measure_rates(lesson),
     )

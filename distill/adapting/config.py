@@ -74,7 +74,8 @@ class AdaptConfig:
     """Test requests, each of another person."""
     whole_requests: int = 100
     """Of these, how many are also asked whole, as a teacher is: by letters and by likelihood,
-    which takes many times as long. As many validation requests calibrate the letters."""
+    which takes many times as long. As many validation requests, but no fewer than 32,
+    calibrate how its letters are read from then on."""
     merged: bool = True
     """Merge into the weights; False keeps the adapter alone."""
 

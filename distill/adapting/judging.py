@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from distill.adapting.measuring import WAYS, Measured, Scored, Way, measure, prior_of, without_prior
+from distill.adapting.questions import FEWEST
 from distill.ground import Ground
 from recommender.asking.requests import Question
 from recommender.calibration import fit_temperature
@@ -75,7 +76,7 @@ def judge(
             some = len(test) if way == "short letters" else whole
             prior: tuple[float, ...] = ()
             if way != "likelihood":
-                known = choosing if way == "short letters" else choosing[:whole]
+                known = choosing if way == "short letters" else choosing[: calibrated_on(whole)]
                 there = yield from measure(
                     artifacts, model, known, way, stage=f"{stage}: validation"
                 )
@@ -98,6 +99,17 @@ def judge(
         prior=priors["adapted"],
         temperature=temperature,
     )
+
+
+def calibrated_on(whole: int) -> int:
+    """Return how many validation requests calibrate the letters of whole prompts.
+
+    As many as are judged by them, but never so few that a prior says nothing.
+
+    >>> calibrated_on(100), calibrated_on(1)
+    (100, 32)
+    """
+    return max(whole, FEWEST)
 
 
 def chance_error(metric: str, lengths: np.ndarray) -> float:

@@ -1,7 +1,7 @@
 """One adaptation as a task of the training loop: its questions, its losses, its validation.
 
-What a step asks follows from the seed, the pass and the question's number alone, so a stopped
-training goes on to the same bytes.
+What a step asks follows from the seed, the pass, the question's number and how far the training
+is, so one that was stopped goes on to the same bytes.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 
 from distill.adapting.config import AdaptConfig
+from distill.adapting.questions import FEWEST
 from recommender.events import Event, Notice
 from storage.artifacts import Artifacts
 
@@ -55,7 +56,8 @@ def judging_seconds(config: AdaptConfig, rates: Rates) -> float:
     test = 2 * (config.test_requests * rates.short + whole)
     # Each model's letters are calibrated on validation, short and whole.
     choosing = (config.evaluations + 2) * config.valid_requests * rates.short
-    calibrating = 2 * min(config.whole_requests, config.valid_requests) * rates.letters
+    known = min(max(config.whole_requests, FEWEST), config.valid_requests)
+    calibrating = 2 * known * rates.letters
     return test + choosing + calibrating + 3 * rates.step
 
 

@@ -30,7 +30,7 @@ class Easing:
     """How a training question is made easier than it will be asked."""
 
     shown: float
-    """Chance that the item that came next stands in the history too."""
+    """Chance that the item that came next is put into the history too."""
     candidates: int
     """How many are offered at most."""
 
@@ -101,8 +101,8 @@ class TrainingQuestions:
 def eased(question: Question, easing: Easing, rng: np.random.Generator) -> Question:
     """Return a question with fewer rivals, and perhaps with its answer in the history.
 
-    The rivals that stay are drawn, and stay in their order; the answer is put among the last
-    titles of the history, which are those a prompt shows first.
+    The rivals that stay are drawn, and stay in their order; the answer is put before none to
+    three of the last titles. A prompt that has room for fewer titles leaves it out again.
 
     >>> asked = Question(user=0, event=0, history=(7, 8), candidates=(1, 2, 3, 4), target=2)
     >>> easy = eased(asked, Easing(1.0, 2), np.random.default_rng(0))

@@ -78,6 +78,8 @@ def whole_directory(target: Path, *, force: bool, size: int = 0) -> Iterator[Pat
         BadSetting: something is there already, or something else than a model.
         StoreUnavailable: the disk is full, or the place may not be written.
     """
+    with _refusals(target):
+        _take_back(target.resolve())
     refuse_taken(target, force=force)
     target = target.resolve()  # a link keeps pointing where it does
     if target.exists() and not (target / "config.json").is_file():
@@ -106,14 +108,29 @@ def _put(part: Path, target: Path) -> None:
     if not target.exists():
         os.replace(part, target)
         return
-    old = part.with_name(f"{part.name}-old")
+    old = _aside(target)
     os.replace(target, old)
     try:
         os.replace(part, target)
     except OSError:
         os.replace(old, target)
         raise
-    shutil.rmtree(old)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _take_back(target: Path) -> None:
+    """Give an old directory its name again where a kill came before the new one had it."""
+    old = _aside(target)
+    if old.exists():
+        if target.exists():
+            shutil.rmtree(old)
+        else:
+            os.replace(old, target)
+
+
+def _aside(target: Path) -> Path:
+    """Return where a directory waits while another gets its name; nothing cleans up there."""
+    return target.with_name(f".{target.name}.replaced")
 
 
 def refuse_taken(target: Path, *, force: bool) -> None:

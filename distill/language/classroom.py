@@ -8,7 +8,7 @@ something that reads every title; figures are over the candidates, and say so.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -244,7 +244,11 @@ def _matches(
 
 
 def _squares(room: Classroom, config: DistilConfig) -> Generator[Event, None, FloatArray]:
-    """Measure the teacher's Fisher request by request, or find it: what D1 draws from."""
+    """Measure the teacher's Fisher request by request, or find it: what D1 draws from.
+
+    Of one seed for every student of a classroom: the teacher is the same.
+    """
+    config = replace(config, seed=room.seed)
     asked = ImportanceConfig((FISHER,), requests=max(1, config.teacher.fisher_requests))
     measured = yield from measure_layers(room.store, room.ground, config, asked, room.backend)
     values: FloatArray = measured.found[FISHER].values.astype(np.float32)

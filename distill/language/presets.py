@@ -14,17 +14,17 @@ from dataclasses import replace
 from distill.matches import Match
 
 
-def fitnets(teacher_layers: int, ends: Sequence[int]) -> tuple[Match, ...]:
+def fitnets(teacher_layers: int, ends: Sequence[int], until: float) -> tuple[Match, ...]:
     """Match the middle layers, in the first stage alone (FitNets 1412.6550).
 
     The paper trains layers up to the hinted one and then everything on what the teacher says;
-    the stage ends at half of the steps. Its hint is half a squared error of states.
+    `until` is the share of the steps at which it does. Its hint is half a squared error of states.
 
-    >>> fitnets(30, (8, 15, 23, 30))
+    >>> fitnets(30, (8, 15, 23, 30), 0.5)
     (Match(teacher=15, student=2, ... loss='mse', weight=4.0, ... ends=0.5),)
     """
     middle = max(1, len(ends) // 2)
-    return (Match(ends[middle - 1], middle, loss="mse", weight=float(len(ends)), ends=0.5),)
+    return (Match(ends[middle - 1], middle, loss="mse", weight=float(len(ends)), ends=until),)
 
 
 def attention_transfer(teacher_layers: int, ends: Sequence[int]) -> tuple[Match, ...]:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
-from distill.config import DistilConfig
+from distill.config import DistilConfig, LossConfig
 from distill.importance.criteria import CRITERIA
 from distill.matches import FEWEST_COMPARED, Match
 from distill.methods import layerwise
@@ -286,6 +286,8 @@ def check_method(config: DistilConfig, *, folder: Path | None = None) -> None:
             "text learns token by token",
             next_step="--student standard, a sequential student, or another --method",
         )
+    if config.language is not None:
+        _refuse_of_items(config)
     if loss.dynamic != "none" and chosen.matches is not layerwise.by_importance:
         raise BadSetting(
             f"weights that move are those of importance, and {config.method!r} has others",
@@ -298,6 +300,17 @@ def check_method(config: DistilConfig, *, folder: Path | None = None) -> None:
             "request does not differ from itself",
             next_step=f"--requests {FEWEST_COMPARED} or more, or --method logits-only",
         )
+
+
+def _refuse_of_items(config: DistilConfig) -> None:
+    """Refuse what a loss may have over items only, for a student that reads text."""
+    plain = LossConfig()
+    for name in ("permute_labels", "divergence", "l2"):
+        if getattr(config.loss, name) != getattr(plain, name):
+            raise BadSetting(
+                f"loss.{name} is of students that see items, and this one reads text",
+                next_step="--student standard, a sequential student",
+            )
 
 
 def size(name: str) -> NetworkConfig:

@@ -8,7 +8,6 @@ matches themselves are in `distill.language.presets`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -31,8 +30,8 @@ def _by_depths(preset: Callable[[int, Sequence[int]], tuple[Match, ...]]) -> Mat
 
 def _hint(setting: Setting) -> tuple[Match, ...]:
     """Let the hint be learned until the rest begins: no step is without a loss."""
-    hints = presets.fitnets(setting.teacher_layers, setting.ends)
-    return tuple(replace(one, ends=setting.options.begins or HINTED) for one in hints)
+    until = setting.options.begins or HINTED
+    return presets.fitnets(setting.teacher_layers, setting.ends, until)
 
 
 def _loss(**changes: object) -> Change:

@@ -190,9 +190,7 @@ def _check(study: Study) -> None:
         raise BadSetting("seeds: one is named twice")
     made_by: dict[object, str] = {}
     for arm, values in study.arms.items():
-        for fixed in ("teacher", "category", "seed", "split", "min_rating"):
-            if fixed in values:
-                raise BadSetting(f"arms.{arm}: {fixed} is the base's, so that arms can be compared")
+        _refuse_said(arm, values, reads=base.language is not None)
         try:
             made = study.config(study.data[0], arm=arm)
             check_method(made, folder=study.folder)
@@ -206,6 +204,16 @@ def _check(study: Study) -> None:
         same = made_by.setdefault(_what_differs(made, study.folder), arm)
         if same != arm:
             raise BadSetting(f"arms.{arm}: nothing in it differs from arms.{same}")
+
+
+def _refuse_said(arm: str, values: Mapping[str, object], *, reads: bool) -> None:
+    """Refuse an arm that says what is not its own to say, or what would change nothing."""
+    for fixed in ("teacher", "category", "seed", "split", "min_rating"):
+        if fixed in values:
+            raise BadSetting(f"arms.{arm}: {fixed} is the base's, so that arms can be compared")
+    for unused in ("minutes", "final", *(("student",) if reads else ())):
+        if unused in values:
+            raise BadSetting(f"arms.{arm}: {unused} changes nothing of a student in a study")
 
 
 def _in_common(made: DistilConfig, base: DistilConfig) -> dict[str, tuple[object, object]]:

@@ -80,12 +80,13 @@ def test_a_step_of_the_embedded_teacher_fits_a_laptop(
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
+    both = found["letters"] + found["likelihood"]
     with capsys.disabled():
         print(
             f"\nembedded teacher in {found['precision']}, {found['threads']} threads, "
             f"{found['adapters']:,} weights of adapters: a step of 8 questions of at most 220 "
             f"tokens {found['step']:.2f} s, a short question {found['short']:.2f} s, one asked "
-            f"both ways {found['asked']:.2f} s; {found['steps']} steps fit into 60 minutes; "
+            f"both ways {both:.2f} s; {found['steps']} steps fit into 60 minutes; "
             f"peak {found['peak'] / 1e6:.0f} MB, {found['opened'] / 1e6:.0f} MB when opened"
         )
     assert all(0 < loss < 10 for loss in found["losses"])

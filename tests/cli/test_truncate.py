@@ -56,7 +56,13 @@ def test_what_was_measured_decides(run: Run, whole: Path, home: Path) -> None:
     with Store.open(str(home / "recsys.sqlite"), home / "artifacts") as store:
         one = store.catalogue.categories()[0]
         worth = (0.1, 5.0, 0.2, 4.0, 0.3, 3.0)
-        for weights, layers in (("other@sha256:1/float32", worth[::-1]), (key, worth)):
+        # The random twin of these very weights was measured beside them, and names them.
+        for weights, layers in (
+            ("other@sha256:1/float32", worth[::-1]),
+            (f"{key} random-init 0", worth[::-1]),
+            (key, worth),
+            (f"{key} random-init 1", worth[::-1]),
+        ):
             bounds = layers, layers, layers
             store.runs.add_profile(
                 LayerProfile(weights, one.id, weights, "taylor-listwise", 9, *bounds, "")

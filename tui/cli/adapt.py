@@ -66,7 +66,8 @@ def adapt(
         typer.Option(
             min=1,
             help="Of these, how many are asked whole prompts, too, by letters and by likelihood, "
-            "as a teacher is; that takes many times as long.",
+            "as a teacher is, and how many validation requests calibrate its letters; that takes "
+            "many times as long.",
         ),
     ] = 100,
     merge: Annotated[

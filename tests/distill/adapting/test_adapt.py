@@ -197,10 +197,12 @@ def test_another_seed_is_another_adaptation(
 def test_settings_that_only_judge_learn_nothing_anew_and_judge_anew(
     shop: Store, config: AdaptConfig, settings: Settings
 ) -> None:
+    config = replace(config, minutes=600)  # rates are measured, and a plan is made
     _, first = adapted(shop, config, settings)
     changed = replace(config, test_requests=33, whole_requests=17)
     said, done = adapted(shop, changed, settings)
     assert StageSkipped("adapt", "learned before") in said
+    assert Notice("6 steps of 8 questions, as planned before") in said
     assert done.run.id == first.run.id
     assert {f.n for f in first.rows} == {40, 24}
     assert {f.n for f in done.rows} == {33, 17}, "the figures that were asked for are the run's"

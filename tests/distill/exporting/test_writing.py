@@ -106,6 +106,31 @@ def test_a_model_is_replaced_once_the_new_one_is_in_its_place(
     assert ((target / "config.json").read_text(), names(tmp_path)) == ("new", ["model"])
 
 
+def test_a_kill_between_two_names_loses_no_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: the old model waited under a name that the next run cleared away."""
+    target = a_model(tmp_path / "model", "old")
+    rename = os.replace
+
+    def killed(source: Path, place: Path) -> None:
+        if Path(source) == target:
+            rename(source, place)
+        raise SystemExit("killed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", killed)
+        with pytest.raises(SystemExit), whole_directory(target, force=True) as part:
+            a_model(part, "new")
+    assert not target.exists()
+    with (
+        pytest.raises(BadSetting, match="is there already"),
+        whole_directory(target, force=False),
+    ):
+        pass
+    assert ((target / "config.json").read_text(), names(tmp_path)) == ("old", ["model"])
+
+
 def test_a_link_to_a_model_stays_a_link(tmp_path: Path) -> None:
     real = a_model(tmp_path / "real", "old")
     link = tmp_path / "link"

@@ -52,6 +52,17 @@ def test_what_balances_a_whole_step_is_refused_in_pieces_before_anybody_is_asked
     check_method(with_method(PLAIN.with_language(accumulate=2), "minilm"))
 
 
+@pytest.mark.parametrize(
+    "more", [{"permute_labels": True}, {"divergence": "bernoulli"}, {"l2": 0.1}]
+)
+def test_losses_over_items_are_refused_where_text_is_read(more: dict[str, object]) -> None:
+    """Regression: they were ignored, so a control was the treatment under another name."""
+    config = DistilConfig("Books", method="uniform").with_loss(**more)
+    check_method(config)
+    with pytest.raises(BadSetting, match=f"loss.{next(iter(more))} is of students that see items"):
+        check_method(config.with_language(layers=2))
+
+
 def test_weights_that_follow_the_teacher_follow_its_fisher_information() -> None:
     with pytest.raises(BadSetting, match="its Fisher information, not taylor"):
         check_method(with_method(PLAIN, "taylor").with_loss(dynamic="teacher"))

@@ -129,6 +129,8 @@ def test_quick_and_all(tmp_path: Path) -> None:
         (("{method: uniform}", "{seed: 3}"), "arms.uniform: seed is the base's"),
         (("{method: uniform}", "{teacher: {}}"), "arms.uniform: teacher is the base's"),
         (("{method: uniform}", "{max_users: 9}"), "arms.uniform: max_users is the base's"),
+        (("{method: uniform}", "{minutes: 9}"), "arms.uniform: minutes changes nothing"),
+        (("{method: uniform}", "{final: false}"), "arms.uniform: final changes nothing"),
         (("{method: uniform}", "{method: tinybert}"), "compares token by token"),
         (("{method: uniform}", "{language: {}}"), "students of one family"),
         (("seeds: [0, 1]", "seeds: [1, 1]"), "seeds: one is named twice"),
