@@ -49,7 +49,7 @@ def find_config(name: str | Path) -> Path:
     if str(name) in published():
         return PUBLISHED / f"{name}.yaml"
     raise BadSetting(
-        f"no configuration {str(name)!r}: neither a file nor one of {', '.join(published())}"
+        f"no configuration {str(name)!r}: neither a file nor one that comes with us"
         f"{nearest(str(name), published())}"
     )
 

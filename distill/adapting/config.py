@@ -12,6 +12,7 @@ from recommender.candidates import Mix
 from recommender.letters import MOST
 from storage.errors import BadSetting
 
+FEWEST_MINUTES = 1
 FEWEST_TOKENS = 64
 """Below this a prompt of a few candidates has no room for a history."""
 
@@ -58,16 +59,16 @@ class AdaptConfig:
     the first half of them, then ever more rarely. It teaches that a letter means the title beside
     it, which questions of what comes next teach too slowly. 0: never."""
     fewest: int = 2
-    """Candidates of a training question at least: each step draws how many up to `candidates`
-    are offered. Few are shorter to read and easier to tell apart; judged is on all."""
+    """Candidates of a training question at least: each draws how many up to `candidates` are
+    offered. Few are shorter to read and easier to tell apart; judged is on all."""
     learning_rate: float = 1e-3
     warmup: float = 0.05
     batch: int = 8
     """Questions a step."""
     evaluations: int = 8
     """Times it is measured on validation, evenly spaced."""
-    patience: int = 4
-    """Measurements without a better one before it stops."""
+    patience: int = 2
+    """Measurements without a better one before it stops, counted once answers are not shown."""
     valid_requests: int = 160
     """Validation requests, each of another person."""
     test_requests: int = 500
@@ -124,6 +125,11 @@ def check(config: AdaptConfig) -> None:
     if config.mix not in get_args(Mix):
         raise BadSetting(f"no mix {config.mix!r}: one of {', '.join(get_args(Mix))}")
     require_range(config, "minutes", "requests", least=0)
+    if 0 < config.minutes < FEWEST_MINUTES:
+        raise BadSetting(
+            f"{config.minutes:g} minutes are too few to judge, let alone to learn: at least "
+            f"{FEWEST_MINUTES}, or 0 for no limit"
+        )
     if min(config.letters_weight, config.lm_weight) < 0 or not (
         config.letters_weight or config.lm_weight
     ):

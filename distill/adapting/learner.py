@@ -50,24 +50,19 @@ class Lesson:
     def easing(self, step: int, steps: int) -> Easing:
         """Return how much easier the questions of a step are than those that judge."""
         config = self.config
-        return Easing.at(
-            step,
-            steps,
-            shown=config.shown,
-            fewest=config.fewest,
-            most=config.candidates,
-            seed=config.seed,
-        )
+        return Easing.at(step, steps, shown=config.shown, fewest=config.fewest)
 
     def example(self, number: int, epoch: int, easing: Easing | None = None) -> Example:
         """Lay a training question out as it is asked in a pass."""
         question = self.training.question(number, epoch, easing)
+        # A title that stands in the history would be learned by copying.
+        shown = question.candidates[question.target] in question.history
         return example(
             self.backend,
             self.texts.prompt(question),
             question.target,
             most=self.config.prompt_tokens,
-            with_titles=self.config.lm_weight > 0,
+            with_titles=self.config.lm_weight > 0 and not shown,
         )
 
     def losses(self, examples: Sequence[Example]) -> dict[str, Tensor]:

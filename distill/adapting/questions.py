@@ -31,34 +31,25 @@ class Easing:
 
     shown: float
     """Chance that the item that came next is put into the history too."""
-    candidates: int
-    """How many are offered at most."""
+    fewest: int
+    """Candidates that are offered at least; each question draws how many."""
 
     @classmethod
-    def at(
-        cls, step: int, steps: int, *, shown: float, fewest: int, most: int, seed: int
-    ) -> Easing:
-        """Return the easing of a step, one for all of its questions.
+    def at(cls, step: int, steps: int, *, shown: float, fewest: int) -> Easing:
+        """Return the easing of a step's questions.
 
         Args:
             step: from 0.
             steps: of the training.
             shown: share of the steps in which items may be shown: always in the first half of
                 them, then with a chance that falls to 0.
-            fewest: candidates, at least.
-            most: and at most.
-            seed: of the number of candidates, with the step's.
+            fewest: candidates of a question, at least.
 
-        >>> some = [Easing.at(n, 10, shown=0.4, fewest=2, most=10, seed=0) for n in range(5)]
-        >>> [round(one.shown, 2) for one in some]
+        >>> [round(Easing.at(n, 10, shown=0.4, fewest=2).shown, 2) for n in range(5)]
         [1.0, 1.0, 1.0, 0.5, 0.0]
-        >>> all(2 <= one.candidates <= 10 for one in some)
-        True
         """
         begun = step / steps
-        chance = 0.0 if begun >= shown else min(1.0, 2 * (1 - begun / shown))
-        rng = np.random.default_rng([seed, _EASED, step])
-        return cls(chance, int(rng.integers(fewest, most + 1)))
+        return cls(0.0 if begun >= shown else min(1.0, 2 * (1 - begun / shown)), fewest)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -101,8 +92,8 @@ class TrainingQuestions:
 def eased(question: Question, easing: Easing, rng: np.random.Generator) -> Question:
     """Return a question with fewer rivals, and perhaps with its answer in the history.
 
-    The rivals that stay are drawn, and stay in their order; the answer is put before none to
-    three of the last titles. A prompt that has room for fewer titles leaves it out again.
+    How many rivals stay is drawn, and which; they stay in their order. The answer becomes the last
+    title of the history or the one before: a prompt that has room for few shows the last ones.
 
     >>> asked = Question(user=0, event=0, history=(7, 8), candidates=(1, 2, 3, 4), target=2)
     >>> easy = eased(asked, Easing(1.0, 2), np.random.default_rng(0))
@@ -110,11 +101,13 @@ def eased(question: Question, easing: Easing, rng: np.random.Generator) -> Quest
     (2, 3, [3, 7, 8])
     """
     rivals = [place for place in range(len(question.candidates)) if place != question.target]
-    kept = sorted([question.target, *rng.permutation(rivals)[: easing.candidates - 1].tolist()])
+    fewest = min(easing.fewest, len(question.candidates))
+    many = int(rng.integers(fewest, len(question.candidates) + 1))
+    kept = sorted([question.target, *rng.permutation(rivals)[: many - 1].tolist()])
     history = list(question.history)
     if rng.random() < easing.shown:
         answer = question.candidates[question.target]
-        history.insert(len(history) - int(rng.integers(0, min(3, len(history)) + 1)), answer)
+        history.insert(len(history) - int(rng.integers(0, min(1, len(history)) + 1)), answer)
     return replace(
         question,
         history=tuple(history),

@@ -46,8 +46,7 @@ def _step(lesson: Lesson, number: int, clock: Callable[[], float]) -> float:
     size = min(lesson.config.batch, len(lesson.training))
     first = number * size % len(lesson.training)
     numbers = [(first + n) % len(lesson.training) for n in range(size)]
-    # Steps draw how many candidates they offer: timed is one with as many as the mean of them.
-    easing = Easing(0.0, round((lesson.config.fewest + lesson.config.candidates) / 2))
+    easing = Easing(0.0, lesson.config.fewest)
     for at in range(0, size, lesson.at_once):
         piece = numbers[at : at + lesson.at_once]
         losses = lesson.losses([lesson.example(n, 0, easing) for n in piece])

@@ -96,7 +96,7 @@ def require_student(found: Llama | Student) -> Student:
         return found
     raise BadSetting(
         f"{found.name!r} is a language model: ONNX is the form of sequential students",
-        next_step=f"recsys export {found.name} --to gguf FILE",
+        next_step="the same with `--to hf`, `--to gguf` or `--to ollama`",
     )
 
 

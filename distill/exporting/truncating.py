@@ -31,7 +31,7 @@ from recommender.backends.weights import find_weights
 from recommender.config import Settings
 from recommender.events import Event, Progress, StageDone, StageStarted
 from recommender.models import resolve_model
-from storage.errors import BadData, BadSetting
+from storage.errors import BadData, BadSetting, UnknownName
 
 UNNUMBERED = ("llama", "qwen2", "qwen3")
 """Architectures whose layers are all of one kind, so that one may take another's number. In
@@ -72,6 +72,8 @@ def source_of(name: str, settings: Settings) -> Path:
     path = Path(name).expanduser()
     if path.is_file():
         return path
+    if path.suffix == ".gguf" or name.startswith(("/", ".", "~")):
+        raise UnknownName(f"there is no file {name!r}")
     kind, model = kind_of(name, settings)
     if kind == "server":
         return _held(model, settings)

@@ -274,11 +274,6 @@ def check_method(config: DistilConfig, *, folder: Path | None = None) -> None:
             f"{config.language.accumulate} pieces",
             next_step="language: {accumulate: 1}",
         )
-    if loss.dynamic == "teacher" and loss.criterion != FISHER:
-        raise BadSetting(
-            f"weights that follow the teacher follow its Fisher information, not {loss.criterion}",
-            next_step="loss: {dynamic: none}",
-        )
     about_items = chosen.items or config.loss.ranked.is_on
     if about_items and config.language is not None:
         raise BadSetting(
@@ -286,19 +281,35 @@ def check_method(config: DistilConfig, *, folder: Path | None = None) -> None:
             "text learns token by token",
             next_step="--student standard, a sequential student, or another --method",
         )
+    _check_weighing(config, chosen)
     if config.language is not None:
         _refuse_of_items(config)
-    if loss.dynamic != "none" and chosen.matches is not layerwise.by_importance:
-        raise BadSetting(
-            f"weights that move are those of importance, and {config.method!r} has others",
-            next_step="--method fisher-ld, or loss: {dynamic: none}",
-        )
     looks_inside = config.loss.layer > 0 and config.teacher.weights != "none"
     if looks_inside and config.language is None and 0 < config.teacher.requests < FEWEST_COMPARED:
         raise BadSetting(
             f"{config.method!r} compares layers by how requests differ from their mean, and one "
             "request does not differ from itself",
             next_step=f"--requests {FEWEST_COMPARED} or more, or --method logits-only",
+        )
+
+
+def _check_weighing(config: DistilConfig, chosen: Method) -> None:
+    """Refuse weights of layers that nothing measures, or that cannot move as is asked."""
+    loss = config.loss
+    if loss.criterion not in CRITERIA:
+        raise BadSetting(
+            f"no criterion {loss.criterion!r} of layers{nearest(loss.criterion, [*CRITERIA])}",
+            next_step="recsys importance --help",
+        )
+    if loss.dynamic == "teacher" and loss.criterion != FISHER:
+        raise BadSetting(
+            f"weights that follow the teacher follow its Fisher information, not {loss.criterion}",
+            next_step="loss: {dynamic: none}",
+        )
+    if loss.dynamic != "none" and chosen.matches is not layerwise.by_importance:
+        raise BadSetting(
+            f"weights that move are those of importance, and {config.method!r} has others",
+            next_step="--method fisher-ld, or loss: {dynamic: none}",
         )
 
 

@@ -23,12 +23,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from distill.config import DistilConfig
 from distill.config_files import merged, overridden, read_yaml
 from distill.methods import check_method, method
 from recommender.config import Settings
+from recommender.metrics import by_name
 from storage.errors import BadSetting, nearest
 
 FOLDER = Path(__file__).parent
@@ -132,7 +134,8 @@ def read_study(
         path = FOLDER / f"{name}.yaml"
     if not path.is_file():
         raise BadSetting(
-            f"no study {str(name)!r}: neither a file nor one of {', '.join(studies())}"
+            f"no study {str(name)!r}: neither a file nor one that comes with us"
+            f"{nearest(str(name), studies())}"
         )
     try:
         study = _study(path.stem, read_yaml(path), quick=quick, every=every, settings=settings)
@@ -165,6 +168,10 @@ def _study(
         place = ".".join(str(part) for part in first["loc"])
         raise BadSetting(f"{place}: {first['msg'][:1].lower()}{first['msg'][1:]}") from error
     arms = {**said.arms, **(said.beyond if every else {})}
+    try:
+        by_name(said.metric, np.array([1], dtype=np.int64))
+    except ValueError as error:
+        raise BadSetting(f"metric: {error}") from error
     missing = next((one for one in said.against if one not in arms), None)
     if missing is not None:
         raise BadSetting(f"against: no arm {missing!r}{nearest(missing, list(arms))}")

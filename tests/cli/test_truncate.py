@@ -114,7 +114,7 @@ def test_wrong_files_are_one_line(run: Run, whole: Path, tmp_path: Path) -> None
     for arguments, said in (
         (("notes.txt", "a.gguf"), "'notes.txt' is not a GGUF file"),
         (("half.gguf", "a.gguf"), "is damaged: it ends"),
-        (("absent.gguf", "a.gguf"), "no teacher 'absent.gguf'"),
+        (("absent.gguf", "a.gguf"), "there is no file 'absent.gguf'"),
         ((str(whole), "mine.gguf"), "'mine.gguf' is there already; next: --force to replace it"),
         ((str(whole), "no/such/a.gguf"), "there is no folder 'no/such' to write 'a.gguf' into"),
         ((str(whole), "/proc/a.gguf"), "'/proc/a.gguf'"),

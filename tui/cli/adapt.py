@@ -56,8 +56,12 @@ def adapt(
     batch: Annotated[int, typer.Option(min=1, max=1024, help="Questions a step.")] = 8,
     patience: Annotated[
         int,
-        typer.Option(min=1, help="Validations, of 8, without a better one before it stops."),
-    ] = 4,
+        typer.Option(
+            min=1,
+            help="Validations, of 8, without a better one before it stops; counted once answers "
+            "are no longer shown.",
+        ),
+    ] = 2,
     test_requests: Annotated[
         int, typer.Option(min=1, help="Test requests it is judged on, one a person.")
     ] = 500,

@@ -59,7 +59,7 @@ Keep = Annotated[
     typer.Option(
         metavar="RULE",
         help="What a cut keeps: first, last, uniform, top-bottom, random, a measured criterion, "
-        "or layers: 0,1,28,29.",
+        "or numbers of layers, as in 0,1,28,29.",
     ),
 ]
 Objective = Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -59,6 +60,11 @@ def study(
         return
     if output is not None and output.suffix != ".md":
         raise BadSetting(f"--output {str(output)!r} is no .md file")
+    if output is not None and not output.parent.is_dir():
+        raise BadSetting(
+            f"there is no folder {str(output.parent)!r} to write {output.name!r} into",
+            next_step=f"mkdir -p {shlex.quote(str(output.parent))}",
+        )
     found = options.resolved(
         teacher=teacher, weights=weights, hosts=tuple(host) if host else None, device=device, db=db
     )

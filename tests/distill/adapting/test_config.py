@@ -21,6 +21,7 @@ from tests.tiny import finished
         ({"candidates": 1}, "1 candidates cannot be asked"),
         ({"mix": "mixt"}, "no mix 'mixt': one of"),
         ({"minutes": -1}, "= -.* is out of its range: at least 0"),
+        ({"minutes": 0.5}, "0.5 minutes are too few to judge"),
         ({"requests": -1}, "= -.* is out of its range: at least 0"),
         ({"letters_weight": -0.1}, "none may be negative"),
         ({"letters_weight": 0, "lm_weight": 0}, "one must count"),

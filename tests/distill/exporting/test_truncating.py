@@ -157,7 +157,7 @@ class TestRefusals:
         settings = Settings(data_dir=tmp_path)
         with pytest.raises(BadData, match="is a Hugging Face directory"):
             source_of(str(llama), settings)
-        with pytest.raises(RecsysError, match=r"no teacher 'absent\.gguf'"):
+        with pytest.raises(RecsysError, match=r"there is no file 'absent\.gguf'"):
             source_of("absent.gguf", settings)
         with pytest.raises(RecsysError, match="nothing here is called 'absent'"):
             source_of("absent", settings)

@@ -129,6 +129,8 @@ def test_quick_and_all(tmp_path: Path) -> None:
         (("{method: uniform}", "{seed: 3}"), "arms.uniform: seed is the base's"),
         (("{method: uniform}", "{teacher: {}}"), "arms.uniform: teacher is the base's"),
         (("{method: uniform}", "{max_users: 9}"), "arms.uniform: max_users is the base's"),
+        (("{method: uniform}", "{loss: {criterion: tailor}}"), "did you mean 'taylor'"),
+        (("seeds: [0, 1]", "metric: best@3"), "metric: no metric 'best@3': there are"),
         (("{method: uniform}", "{minutes: 9}"), "arms.uniform: minutes changes nothing"),
         (("{method: uniform}", "{final: false}"), "arms.uniform: final changes nothing"),
         (("{method: uniform}", "{method: tinybert}"), "compares token by token"),
@@ -151,5 +153,5 @@ def test_what_cannot_be_studied_is_one_sentence(
 
 
 def test_a_study_that_is_not_there() -> None:
-    with pytest.raises(BadSetting, match="no study 'nowhere': neither a file nor one of"):
+    with pytest.raises(BadSetting, match="no study 'nowhere': neither a file nor one that comes"):
         read_study("nowhere")
