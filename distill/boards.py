@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -46,6 +48,23 @@ def folder_of(directory: Path | None, name: str) -> Path | None:
     return None if directory is None else directory / slug
 
 
+def require_board(directory: Path | None) -> None:
+    """Refuse a board that could not be opened, before long work; nothing is written to it.
+
+    Raises:
+        BadSetting: TensorBoard is not installed, or the directory cannot be written.
+
+    >>> require_board(None)
+    """
+    if directory is None:
+        return
+    _summary_writer()
+    with _refusals(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        if not os.access(directory, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
 @contextmanager
 def open_board(directory: Path | None, *, begun: int = 0) -> Iterator[Board]:
     """Open a board on a directory, and close it again; without one, a board that is none.
@@ -64,6 +83,24 @@ def open_board(directory: Path | None, *, begun: int = 0) -> Iterator[Board]:
     if directory is None:
         yield Board()
         return
+    with _refusals(directory):
+        # Steps that a killed run wrote behind its last checkpoint come again: shown once.
+        writer = _summary_writer()(str(directory), purge_step=begun + 1)
+    try:
+        yield Board(writer, begun)
+    finally:
+        writer.close()
+
+
+@contextmanager
+def _refusals(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BadSetting(f"{str(directory)!r} cannot be written: {error}") from error
+
+
+def _summary_writer() -> Any:
     try:
         # Deferred: it is not installed with the rest, and takes seconds.
         from torch.utils.tensorboard import SummaryWriter
@@ -71,12 +108,4 @@ def open_board(directory: Path | None, *, begun: int = 0) -> Iterator[Board]:
         raise BadSetting(
             "TensorBoard is not installed", next_step=f"{sys.executable} -m pip install tensorboard"
         ) from error
-    try:
-        # Steps that a killed run wrote behind its last checkpoint come again: shown once.
-        writer = SummaryWriter(str(directory), purge_step=begun + 1)
-    except OSError as error:
-        raise BadSetting(f"{str(directory)!r} cannot be written: {error}") from error
-    try:
-        yield Board(writer, begun)
-    finally:
-        writer.close()
+    return SummaryWriter

@@ -34,7 +34,7 @@ from distill.adapting.questions import (
 )
 from distill.adapting.rates import measure_rates
 from distill.adapting.registering import register_run, settings_of_learning
-from distill.boards import open_board
+from distill.boards import require_board
 from distill.ground import Ground, prepare, sampler
 from recommender.asking.requests import Draw, Question
 from recommender.backends import ModelCard
@@ -94,8 +94,7 @@ def run(
     if settings.threads:
         torch.set_num_threads(settings.threads)
     store.catalogue.category(config.category)  # a mistyped name costs no loading
-    with open_board(tensorboard):
-        pass  # nor does a directory that cannot be written
+    require_board(tensorboard)  # nor does a directory that cannot be written
     backend = yield from open_weights(store, config, settings)
     card = backend.describe()
     ground = yield from prepare(

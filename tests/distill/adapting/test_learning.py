@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from distill.adapting import learner
 from distill.adapting.adapters import insert, trained
 from distill.adapting.events import CurvePoint
+from distill.adapting.layout import lettered
 from distill.adapting.learner import Lesson, mean_reciprocal_rank
 from distill.adapting.learning import AdaptTask, learn, loop_of
 from distill.adapting.measuring import short_letters
@@ -19,6 +21,8 @@ from distill.adapting.planning import Plan
 from distill.adapting.questions import TrainingQuestions, choosing_questions
 from distill.ground import Ground, sampler
 from distill.language.loop import Place
+from recommender.backends import Prompt
+from recommender.backends.embedded import EmbeddedBackend
 from recommender.events import StageSkipped
 from storage.store import Store
 from tests.distill.adapting.conftest import adapting
@@ -97,7 +101,9 @@ def test_questions_are_easy_at_first_and_in_the_end_as_they_will_be_asked(lesson
     for step in range(steps):
         easing = lesson.easing(step, steps)
         some = [lesson.training.question(n, 0, easing) for n in range(len(lesson.training))]
-        sizes.add(*{len(one.candidates) for one in some})
+        here = {len(one.candidates) for one in some}
+        assert len(here) > 1, "each question draws its own number"
+        sizes |= here
         plain = [lesson.training.question(n, 0) for n in range(len(lesson.training))]
         for easy, one in zip(some, plain, strict=True):
             assert easy.candidates[easy.target] == one.candidates[one.target]
@@ -111,6 +117,30 @@ def test_questions_are_easy_at_first_and_in_the_end_as_they_will_be_asked(lesson
     assert min(shares["first"]) == 1
     assert 0.3 < np.mean(shares["middle"]) < 0.8
     assert max(shares["last"]) == 0
+
+
+def test_what_is_shown_stands_in_the_prompt_and_is_not_learned_by_copying(
+    lesson: Lesson, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: it stood before three others, and a prompt with room for two left it out."""
+    lesson = replace(lesson, config=adapting(prompt_tokens=200))
+    seen: list[tuple[bool, bool]] = []
+
+    def listening(
+        backend: EmbeddedBackend, prompt: Prompt, target: int, *, most: int, with_titles: bool
+    ) -> None:
+        laid = lettered(backend, prompt, most=most)
+        title = backend.title_tokens(prompt.candidates[target])
+        stands = any(laid.history[one] == title for one in laid.titles)
+        seen.append((stands, with_titles))
+
+    monkeypatch.setattr(learner, "example", listening)
+    for step in (0, 19):
+        for number in range(len(lesson.training)):
+            lesson.example(number, 0, lesson.easing(step, 20))
+    first, last = seen[: len(lesson.training)], seen[len(lesson.training) :]
+    assert set(first) == {(True, False)}
+    assert set(last) == {(False, True)}
 
 
 def test_nothing_is_shown_to_what_judges(lesson: Lesson) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from distill.boards import open_board
+from distill.boards import open_board, require_board
 from distill.language.loop import LoopConfig, fit
 from distill.training import Evaluated, StepDone
 from recommender.backends.embedded import EmbeddedBackend
@@ -94,6 +94,21 @@ def test_steps_that_come_again_after_a_kill_are_shown_once(tmp_path: Path) -> No
         *[(step, pytest.approx(step)) for step in (1, 2, 3)],
         *[(step, pytest.approx(step + 0.3)) for step in (4, 5, 6, 7)],
     ]
+
+
+def test_asking_whether_it_can_be_written_takes_nothing_away(tmp_path: Path) -> None:
+    """Regression: a run that was started again wiped the curve it had not to learn again."""
+    with open_board(tmp_path / "new" / "board") as board:
+        board.hear(StepDone(1, 0.5, {}))
+    before = read(tmp_path / "new" / "board")
+    require_board(tmp_path / "new" / "board")
+    require_board(tmp_path / "newer" / "board")
+    assert read(tmp_path / "new" / "board") == before
+    assert before["loss/total"] == [(1, 0.5)]
+    (tmp_path / "file").write_text("not a directory")
+    for wrong in (tmp_path / "file", tmp_path / "file" / "board"):
+        with pytest.raises(BadSetting, match="cannot be written"):
+            require_board(wrong)
 
 
 def test_a_directory_that_is_none_is_said(model: EmbeddedBackend, tmp_path: Path) -> None:
