@@ -123,7 +123,7 @@ def test_what_is_shown_stands_in_the_prompt_and_is_not_learned_by_copying(
     lesson: Lesson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Regression: it stood before three others, and a prompt with room for two left it out."""
-    lesson = replace(lesson, config=adapting(prompt_tokens=200))
+    lesson = replace(lesson, config=adapting(prompt_tokens=185))
     seen: list[tuple[bool, bool]] = []
 
     def listening(
