@@ -218,6 +218,9 @@ def _refuse_unknown(record: Any, values: Mapping[str, object], where: str) -> No
             inside = _holders(types, name)
             near = f": it is {inside[0]}.{name}" if inside else nearest(name, known)
             raise BadSetting(f"no field {where + name!r} in a distillation{near}")
+        if isinstance(value, bool) and bool not in _alternatives(types[name]):
+            # Python counts yes as 1.
+            raise BadSetting(f"{where}{name} = {value}: it is not a matter of yes or no")
         inner = next((one for one in _alternatives(types[name]) if is_dataclass(one)), None)
         if inner is not None and isinstance(value, Mapping):
             _refuse_unknown(inner, value, f"{where}{name}.")

@@ -57,6 +57,7 @@ def test_what_is_not_said_stays() -> None:
         ("loss: {task: many}", "loss.task = 'many'"),
         ("loss: {task: -1}", "below 0"),
         ("loss: 3", "loss = 3"),
+        ("student: {epochs: true}", "student.epochs = True: it is not a matter of yes or no"),
         ("seed: 1\nseed: 2", "'seed' is said twice"),
         ("- a\n- b", "does not hold names with values"),
         ("1: a", "does not hold names with values"),
