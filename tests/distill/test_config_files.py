@@ -73,7 +73,9 @@ def test_what_cannot_be_said(tmp_path: Path, text: str, says: str) -> None:
 
 
 def test_a_file_that_is_none(tmp_path: Path) -> None:
-    with pytest.raises(BadSetting, match=r"neither a file nor one that comes with us; did you mean 'fisher-ld'"):
+    with pytest.raises(
+        BadSetting, match=r"neither a file nor one that comes with us; did you mean 'fisher-ld'"
+    ):
         configured_by(PLAIN, "fischer")
     with pytest.raises(BadSetting, match="neither a file"):
         configured_by(PLAIN, tmp_path)
