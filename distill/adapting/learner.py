@@ -48,8 +48,13 @@ class Lesson:
         return math.gcd(self.config.batch, AT_ONCE) if on_cpu else self.config.batch
 
     def easing(self, step: int, steps: int) -> Easing:
-        """Return how much easier the questions of a step are than those that judge."""
+        """Return how much easier the questions of a step are than those that judge.
+
+        Nothing is shown where letters are not learned.
+        """
         config = self.config
+        if not config.letters_weight:
+            return Easing(0.0, config.fewest)
         return Easing.at(step, steps, shown=config.shown, fewest=config.fewest)
 
     def example(self, number: int, epoch: int, easing: Easing | None = None) -> Example:
@@ -120,7 +125,9 @@ def summed_losses(
         ]
         found["letters"] = letters_weight * torch.stack(parts).sum()
     told = [(n, one) for n, one in enumerate(examples) if len(one.rows)]
-    if lm_weight and told:
+    if lm_weight and not told:  # one title each, and the next one is shown
+        found["titles"] = hidden.new_zeros(())
+    elif lm_weight:
         picked = torch.cat([hidden[n, torch.from_numpy(one.rows)] for n, one in told])
         logits = model.lm_head(picked)
         sizes = [len(one.rows) for _, one in told]

@@ -49,11 +49,12 @@ def gradients(task: AdaptTask, pieces: Sequence[Sequence[int]], place: Place) ->
     return torch.cat([p.grad.flatten() for p in task.module.parameters() if p.grad is not None])
 
 
+@pytest.mark.parametrize("step", [0, 5])
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_a_step_in_pieces_has_the_losses_and_the_gradient_of_one(
-    task: AdaptTask, size: int
+    task: AdaptTask, size: int, step: int
 ) -> None:
-    place = Place(0, 6, 0, (4, 0, 17, 9, 30, 2))
+    place = Place(step, 6, 0, (4, 0, 17, 9, 30, 2))
     pieces = [place.examples[at : at + size] for at in range(0, 6, size)]
     whole = task.losses(place.examples, place)
     parts = [task.losses(piece, place) for piece in pieces]
@@ -64,8 +65,9 @@ def test_a_step_in_pieces_has_the_losses_and_the_gradient_of_one(
     torch.testing.assert_close(gradients(task, pieces, place), together, rtol=1e-3, atol=1e-6)
 
 
-def test_a_step_is_the_mean_over_its_questions(task: AdaptTask, lesson: Lesson) -> None:
-    place = Place(1, 6, 0, (3, 8, 11))
+@pytest.mark.parametrize("step", [1, 5])
+def test_a_step_is_the_mean_over_its_questions(task: AdaptTask, lesson: Lesson, step: int) -> None:
+    place = Place(step, 6, 0, (3, 8, 11))
     easing = lesson.easing(place.step, place.steps)
     alone = [lesson.losses([lesson.example(number, 0, easing)]) for number in place.examples]
     found = task.losses(place.examples, place)
@@ -141,6 +143,17 @@ def test_what_is_shown_stands_in_the_prompt_and_is_not_learned_by_copying(
     first, last = seen[: len(lesson.training)], seen[len(lesson.training) :]
     assert set(first) == {(True, False)}
     assert set(last) == {(False, True)}
+
+
+def test_titles_alone_are_learned_from_questions_that_show_nothing(lesson: Lesson) -> None:
+    """Regression: where the answer was shown and no letter counted, nothing was left to learn."""
+    lesson = replace(lesson, config=adapting(letters_weight=0.0))
+    insert(lesson.backend.model, 2, seed=0)
+    for number in range(8):
+        losses = lesson.losses([lesson.example(number, 0, lesson.easing(0, 20))])
+        assert set(losses) == {"titles"}
+        assert losses["titles"].item() > 0
+        assert losses["titles"].requires_grad
 
 
 def test_nothing_is_shown_to_what_judges(lesson: Lesson) -> None:

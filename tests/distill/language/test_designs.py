@@ -74,9 +74,9 @@ def test_the_layer_of_minilmv2_is_an_upper_one_of_deep_teachers() -> None:
 
 
 def test_the_hint_is_one_and_ends_with_its_stage() -> None:
-    [hint] = presets.fitnets(30, (8, 15, 23, 30))
+    [hint] = presets.fitnets(30, (8, 15, 23, 30), 0.5)
     assert (hint.teacher, hint.student, hint.weight, hint.ends) == (15, 2, 4.0, 0.5)
-    [alone] = presets.fitnets(30, (30,))
+    [alone] = presets.fitnets(30, (30,), 0.5)
     assert (alone.teacher, alone.student) == (30, 1)
 
 
