@@ -98,7 +98,7 @@ def eased(question: Question, easing: Easing, rng: np.random.Generator) -> Quest
     >>> asked = Question(user=0, event=0, history=(7, 8), candidates=(1, 2, 3, 4), target=2)
     >>> easy = eased(asked, Easing(1.0, 2), np.random.default_rng(0))
     >>> len(easy.candidates), easy.candidates[easy.target], sorted(easy.history)
-    (2, 3, [3, 7, 8])
+    (4, 3, [3, 7, 8])
     """
     rivals = [place for place in range(len(question.candidates)) if place != question.target]
     fewest = min(easing.fewest, len(question.candidates))

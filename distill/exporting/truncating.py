@@ -72,7 +72,7 @@ def source_of(name: str, settings: Settings) -> Path:
     path = Path(name).expanduser()
     if path.is_file():
         return path
-    if path.suffix == ".gguf" or name.startswith(("/", ".", "~")):
+    if not path.exists() and (path.suffix == ".gguf" or name.startswith(("/", ".", "~"))):
         raise UnknownName(f"there is no file {name!r}")
     kind, model = kind_of(name, settings)
     if kind == "server":
