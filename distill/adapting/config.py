@@ -52,6 +52,8 @@ class AdaptConfig:
     """Of the adapters, on every linear map inside the layers."""
     letters_weight: float = 1.0
     """Of the listwise loss over the letters."""
+    said_weight: float = 0.1
+    """Of what it costs that the answer may be no letter: a teacher who says none is declined."""
     lm_weight: float = 0.3
     """Of the mean loss of the titles' tokens: those of the history, and the next one."""
     shown: float = 0.6
@@ -147,6 +149,7 @@ def check(config: AdaptConfig) -> None:
         *("valid_requests", "test_requests", "whole_requests"),
         least=1,
     )
+    require_range(config, "said_weight", least=0)
     require_range(config, "learning_rate", above=0)
     require_range(config, "shown", least=0, below=1)
     require_range(config, "fewest", least=2, most=config.candidates)

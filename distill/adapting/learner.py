@@ -17,7 +17,7 @@ from torch import Tensor
 
 from distill.adapting.config import AdaptConfig
 from distill.adapting.layout import Example, example
-from distill.adapting.letters_loss import letter_scores, letters_loss, title_loss
+from distill.adapting.letters_loss import letter_scores, letters_loss, said_loss, title_loss
 from distill.adapting.measuring import prior_of, short_letters, without_prior
 from distill.adapting.questions import Easing, TrainingQuestions
 from recommender.asking.answering import Texts
@@ -76,6 +76,7 @@ class Lesson:
             self.backend.model,
             examples,
             letters_weight=self.config.letters_weight,
+            said_weight=self.config.said_weight,
             lm_weight=self.config.lm_weight,
         )
 
@@ -107,11 +108,16 @@ def mean_reciprocal_rank(rows: list[np.ndarray], targets: Sequence[int]) -> floa
 
 
 def summed_losses(
-    model: Any, examples: Sequence[Example], *, letters_weight: float, lm_weight: float
+    model: Any,
+    examples: Sequence[Example],
+    *,
+    letters_weight: float,
+    said_weight: float,
+    lm_weight: float,
 ) -> dict[str, Tensor]:
     """Run the examples side by side; return each weighted loss, summed over them.
 
-    Formula: Σ_i w_letters · L_letters(i) and Σ_i w_lm · L_titles(i), see `letters_loss`.
+    Formula: Σ_i w · L(i) of each, see `letters_loss`; letters are said where they are learned.
     Sums, not means: a step that is computed in pieces adds up to the same gradient.
     """
     hidden = rows_hidden(model, [one.pack for one in examples])
@@ -119,11 +125,14 @@ def summed_losses(
     if letters_weight:
         rows = torch.arange(len(examples)), torch.tensor([one.answer for one in examples])
         logits = model.lm_head(hidden[rows])
-        parts = [
-            letters_loss(letter_scores(row, one.variants), one.target)
-            for row, one in zip(logits, examples, strict=True)
+        scores = [
+            letter_scores(row, one.variants) for row, one in zip(logits, examples, strict=True)
         ]
+        parts = [letters_loss(s, one.target) for s, one in zip(scores, examples, strict=True)]
         found["letters"] = letters_weight * torch.stack(parts).sum()
+        if said_weight:
+            parts = [said_loss(row, s) for row, s in zip(logits, scores, strict=True)]
+            found["said"] = said_weight * torch.stack(parts).sum()
     told = [(n, one) for n, one in enumerate(examples) if len(one.rows)]
     if lm_weight and not told:  # one title each, and the next one is shown
         found["titles"] = hidden.new_zeros(())

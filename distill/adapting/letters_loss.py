@@ -1,8 +1,9 @@
-"""The two losses of an adaptation, on rows of logits: which letter, and which title.
+"""The losses of an adaptation, on rows of logits: which letter, that it is one, and which title.
 
 The letter loss is listwise: cross-entropy over the letters that were offered and nothing
 else, at the one place where the answer stands (as LlamaRec ranks; FIRST 2406.15657 adds a
-pairwise term, which needs a teacher's order that nobody has here: one item is right).
+pairwise term, which needs a teacher's order that nobody has here: one item is right). That
+loss does not mind what the letters have beside all other words; who asks the teacher does.
 """
 
 from __future__ import annotations
@@ -43,6 +44,23 @@ def letters_loss(scores: Tensor, target: int) -> Tensor:
     1.3863
     """
     return torch.logsumexp(scores, dim=0) - scores[target]
+
+
+def said_loss(logits: Tensor, scores: Tensor) -> Tensor:
+    """Return what it costs that the answer may be no letter at all, in nats; float32.
+
+    Formula: −log(Σ_c exp s_c / Σ_v exp z_v), over all tokens v. Added to `letters_loss` it is
+    cross-entropy over the whole vocabulary.
+
+    Args:
+        logits: (V,) at the answer.
+        scores: (C,) of `letter_scores`.
+
+    >>> z = torch.zeros(8)
+    >>> round(float(said_loss(z, letter_scores(z, [[0, 1], [2, 3]]))), 4)
+    0.6931
+    """
+    return torch.logsumexp(logits.float(), dim=0) - torch.logsumexp(scores, dim=0)
 
 
 def title_loss(logits: Tensor, targets: Tensor) -> Tensor:

@@ -51,7 +51,7 @@ def test_they_start_by_changing_nothing_and_follow_from_the_seed(llama: Path) ->
 def test_only_adapters_take_gradients(backend: EmbeddedBackend) -> None:
     insert(backend.model, 2, seed=0)
     example_ = example(backend, PROMPT, 1, most=200)
-    losses = summed_losses(backend.model, [example_], letters_weight=1, lm_weight=1)
+    losses = summed_losses(backend.model, [example_], letters_weight=1, said_weight=1, lm_weight=1)
     torch.stack(list(losses.values())).sum().backward()
     having = {name for name, p in backend.model.named_parameters() if p.grad is not None}
     assert having == {n for n, _ in backend.model.named_parameters() if "lora_" in n}

@@ -71,7 +71,7 @@ def test_a_step_is_the_mean_over_its_questions(task: AdaptTask, lesson: Lesson, 
     easing = lesson.easing(place.step, place.steps)
     alone = [lesson.losses([lesson.example(number, 0, easing)]) for number in place.examples]
     found = task.losses(place.examples, place)
-    assert set(found) == {"letters", "titles"}
+    assert set(found) == {"letters", "said", "titles"}
     for name, value in found.items():
         expected = np.mean([one[name].item() for one in alone])
         assert value.item() == pytest.approx(expected, rel=1e-4)

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from distill.adapting.letters_loss import letter_scores, letters_loss, title_loss
+from distill.adapting.letters_loss import letter_scores, letters_loss, said_loss, title_loss
 
 VARIANTS = [[3, 1], [4], [0, 5]]
 
@@ -38,6 +38,22 @@ def test_letters_by_hand() -> None:
     scores = letter_scores(logits, [[0, 1], [3], [4]])
     assert float(letters_loss(scores, 0)) == pytest.approx(math.log(2))
     assert float(letters_loss(scores, 1)) == pytest.approx(math.log(4))
+
+
+@pytest.mark.parametrize("target", [0, 1, 2])
+def test_which_letter_and_that_it_is_one_are_the_loss_over_all_words(target: int) -> None:
+    logits = torch.randn(7, generator=torch.Generator().manual_seed(target), requires_grad=True)
+    scores = letter_scores(logits, VARIANTS)
+    shares = [math.exp(z) for z in logits.tolist()]
+    letters = sum(shares[token] for some in VARIANTS for token in some)
+    assert said_loss(logits, scores).item() == pytest.approx(-math.log(letters / sum(shares)))
+    right = sum(shares[token] for token in VARIANTS[target])
+    both = said_loss(logits, scores) + letters_loss(scores, target)
+    assert both.item() == pytest.approx(-math.log(right / sum(shares)))
+    said_loss(logits, scores).backward()
+    assert logits.grad is not None
+    assert (logits.grad[[0, 1, 3, 4, 5]] < 0).all(), "letters rise, whichever"
+    assert (logits.grad[[2, 6]] > 0).all()
 
 
 def test_what_is_no_letter_counts_for_nothing() -> None:
