@@ -135,6 +135,7 @@ def test_the_latest_profile_is_the_one_made_last(store: Store, run: Run) -> None
     for profile in (second, big, ghost):
         runs.add_profile(profile)
     runs.add_profile(first)  # is left as it is, and so is its time
+    assert runs.profiles(run.category_id) == [first, second, big, ghost], "the first in front"
     latest = runs.latest_profile
     assert latest(run.category_id, "fisher") == big
     assert latest(run.category_id, "fisher", "smol") == second
