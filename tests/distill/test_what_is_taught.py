@@ -11,7 +11,7 @@ import torch
 
 from distill.asking import Asked, Chosen
 from distill.ground import Ground
-from distill.lesson import distillation, lesson_of, observed_events, taught_share
+from distill.lesson import distillation, importance_of, lesson_of, observed_events, taught_share
 from distill.losses import soft_label_kl
 from distill.matches import matched_layers
 from distill.methods import with_method
@@ -241,6 +241,24 @@ def test_the_criterion_of_the_configuration_weighs_the_layers(shop: Store) -> No
     assert fisher.layer_weights[0] < fisher.layer_weights[1]
     with pytest.raises(BadSetting, match="'taylor' was not measured"):
         lesson_of(shop, one, with_method(configured(), "taylor"), observed=12)
+
+
+def test_of_as_many_requests_what_was_measured_on_the_way_counts(shop: Store) -> None:
+    """Regression: a hash chose among seeds, so another one's measurement changed a student."""
+    one = taught()
+    assert one.profile is not None
+    own = replace(
+        one.profile,
+        key="z",
+        category_id=shop.catalogue.categories()[0].id,
+        criterion="fisher-empirical-listwise",
+    )
+    another = replace(own, key="a", layers=own.layers[::-1])
+    shop.runs.add_profile(another)
+    shop.runs.add_profile(own)
+    for mine in (own, another):
+        found = importance_of(shop, replace(one, profile=mine), configured())
+        assert found == mine.layers
 
 
 @pytest.mark.parametrize("by", ["teacher", "student"])
