@@ -20,6 +20,7 @@ from recommender.asking.requests import Question
 from recommender.calibration import fit_temperature
 from recommender.evaluation import Evaluation, evaluate_candidates
 from recommender.events import Event
+from recommender.letters import DECLINED_OUTSIDE
 from recommender.metrics import by_name, chance
 from recommender.significance import Interval, paired_interval
 from storage.artifacts import Artifacts
@@ -46,6 +47,8 @@ class Judged:
     """Of the adapted model's letters, as a teacher is asked."""
     temperature: float
     """Of the same letters, fitted on validation."""
+    declined: Mapping[str, float]
+    """'adapted' and 'unadapted' -> share of the whole prompts by letters that were declined."""
 
     def above_chance(self, way: Way = "short letters") -> bool:
         """Say whether the adapted model's MRR is above chance by two standard errors."""
@@ -68,6 +71,7 @@ def judge(
     """Ask both models the test questions by short letters, the first `whole` by each way."""
     tables: dict[str, dict[Way, Evaluation]] = {}
     priors: dict[str, tuple[float, ...]] = {}
+    declined: dict[str, float] = {}
     temperature = 1.0
     for name, model in (("unadapted", unadapted), ("adapted", adapted)):
         tables[name] = {}
@@ -86,6 +90,8 @@ def judge(
                     priors[name] = prior
                     temperature = fit_temperature(calm, [q.target for q in known])
             found = yield from measure(artifacts, model, test[:some], way, stage=f"{stage}: test")
+            if way == "letters":
+                declined[name] = declined_share(found)
             calm = without_prior(found, prior)
             tables[name][way] = _table(f"{name}, by {way}", calm, test[:some], seed)
     lengths = np.array([len(q.candidates) for q in test])
@@ -98,7 +104,22 @@ def judge(
         standard_errors={metric: chance_error(metric, lengths) for metric in METRICS},
         prior=priors["adapted"],
         temperature=temperature,
+        declined=declined,
     )
+
+
+def declined_share(scores: Scored) -> float:
+    """Return the share of answers that `recsys recommend` would count as declined.
+
+    Those with more than half of the probability outside the letters, whatever their order.
+
+    Args:
+        scores: log-probabilities among all tokens, as whole prompts by letters are scored.
+
+    >>> declined_share([np.log([0.4, 0.3]), np.log([0.1, 0.2])])
+    0.5
+    """
+    return float(np.mean([1.0 - np.exp(row).sum() > DECLINED_OUTSIDE for row in scores]))
 
 
 def calibrated_on(whole: int) -> int:
@@ -150,6 +171,11 @@ def in_words(judged: Judged, prompt_tokens: int) -> list[str]:
             f"difference {figure(moved['mrr'], '+.3f')}; NDCG@10 {new['ndcg@10'].value:.3f}, "
             f"{old['ndcg@10'].value:.3f}, difference {figure(moved['ndcg@10'], '+.3f')}"
         )
+    yes, no = judged.declined["adapted"], judged.declined["unadapted"]
+    lines.append(
+        f"declined, with under half of the probability on letters: {yes:.0%} of the adapted "
+        f"teacher's answers to whole prompts, {no:.0%} of the unadapted one's"
+    )
     verdict = "above" if judged.above_chance() else "not above"
     lines.append(f"by letters the adapted teacher is {verdict} chance by two standard errors")
     return lines

@@ -73,6 +73,7 @@ def register_run(
             **config.as_dict(),
             **made,
             "scoring": scoring,
+            "declined": dict(judged.declined),
             "data": category.digest,
             "synthetic": category.synthetic,
         },

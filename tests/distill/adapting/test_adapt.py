@@ -81,6 +81,8 @@ def test_a_teacher_is_adapted_judged_kept_and_found_again(
     assert done.run.config["rank"] == config.rank
     assert "chance" in "\n".join(done.summary)
     assert any("difference" in line for line in done.summary)
+    assert set(done.run.config["declined"]) == {"adapted", "unadapted"}
+    assert any("declined" in line for line in done.summary)
 
     # A second run finds all of it.
     again, same = adapted(shop, config, settings)

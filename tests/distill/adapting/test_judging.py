@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from string import ascii_uppercase
 
 import numpy as np
 import pytest
 
-from distill.adapting.judging import judge
+from distill.adapting.judging import declined_share, in_words, judge
 from distill.adapting.measuring import WAYS, Measured
 from distill.adapting.questions import choosing_questions
 from distill.adapting.questions import test_questions as questions_of_test
@@ -67,3 +68,20 @@ def test_letters_lose_what_their_place_gets_and_whole_prompts_are_asked_of_the_f
             assert found != ranks_by_hand(model, way, *some, fair=False), "the prior says something"
         # A model beside itself.
         assert judged.differences[way]["mrr"].value == pytest.approx(0, abs=1e-12)
+
+    asked = [model.texts.prompt(q) for q in test[:WHOLE]]
+    outside = [model.backend.score(p, ascii_uppercase[: len(p.candidates)]).outside for p in asked]
+    share = sum(one > 0.5 for one in outside) / WHOLE
+    assert judged.declined == {"adapted": share, "unadapted": share}
+    assert share > 0.9, "a model that was taught nothing says anything but letters"
+    line = next(one for one in in_words(judged, config.prompt_tokens) if "declined" in one)
+    assert line.count(f"{share:.0%} of the ") == 2
+
+
+def test_an_answer_is_declined_where_most_of_it_is_no_letter() -> None:
+    """By the sum over the letters, whatever their order and however sure the best is."""
+    said = [np.log([0.49, 0.02]), np.log([0.3, 0.3, 0.3])]
+    silent = [np.log([0.49, 0.0099]), np.log([1e-9, 1e-3])]
+    assert declined_share(said) == 0
+    assert declined_share(silent) == 1
+    assert declined_share([*said, silent[0]]) == pytest.approx(1 / 3)
