@@ -52,7 +52,7 @@ class AdaptConfig:
     """Of the adapters, on every linear map inside the layers."""
     letters_weight: float = 1.0
     """Of the listwise loss over the letters."""
-    said_weight: float = 0.1
+    said_weight: float = 0.5
     """Of what it costs that the answer may be no letter: a teacher who says none is declined."""
     lm_weight: float = 0.3
     """Of the mean loss of the titles' tokens: those of the history, and the next one."""
