@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import json
 import os
 import signal
@@ -13,10 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from distill.adapting.config import AdaptConfig
 from recommender.models import EMBEDDED
 from storage.store import Store
 from tests.cli.conftest import Outcome, Run
 from tests.tiny import SHOP, Letters, add_shop, save_encoder
+from tui.cli.adapt import adapt as command
 
 SMALL = (
     *("--candidates", "5", "--history-length", "4", "--device", "cpu"),
@@ -163,6 +167,21 @@ def kill_when_there_is(artifacts: Path, command: list[str], env: dict[str, str])
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
+
+
+def test_a_flag_that_is_not_given_is_what_python_takes() -> None:
+    flags = inspect.signature(command).parameters
+    fields = {field.name: field.default for field in dataclasses.fields(AdaptConfig)}
+    same = [name for name in fields if name in flags and flags[name].default is not None]
+    assert {"minutes", "said_weight", "patience", "whole_requests"} < set(same)
+    for name in same:
+        if fields[name] is not dataclasses.MISSING:
+            assert flags[name].default == fields[name], name
+
+
+def test_a_flag_reaches_the_run(adapt: Adapt) -> None:
+    kept = json.loads(adapt("--said-weight", "0.2", "--json").out)["run"]["config"]
+    assert (kept["said_weight"], kept["letters_weight"]) == (0.2, 1.0)
 
 
 @pytest.mark.parametrize(

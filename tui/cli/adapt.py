@@ -40,6 +40,14 @@ def adapt(
     letters_weight: Annotated[
         float, typer.Option(min=0, help="Weight of the listwise loss over the letters.")
     ] = 1.0,
+    said_weight: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Weight of the loss of saying anything but a letter; where more than half of the "
+            "probability is no letter, an answer is declined.",
+        ),
+    ] = 0.5,
     lm_weight: Annotated[
         float, typer.Option(min=0, help="Weight of the language-model loss on titles.")
     ] = 0.3,
@@ -121,6 +129,7 @@ def adapt(
         rank=rank,
         prompt_tokens=prompt_tokens,
         letters_weight=letters_weight,
+        said_weight=said_weight,
         lm_weight=lm_weight,
         shown=shown,
         learning_rate=learning_rate,
