@@ -1,20 +1,21 @@
 """What a study found, as tables: figures of every arm, and paired differences with intervals.
 
-Pure: from evaluations to numbers to Markdown. Figures resample people; differences resample
-people and, where there are several, seeds.
+Pure: from evaluations to numbers to tables, and to Markdown. Figures resample people;
+differences resample people and, where there are several, seeds.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from distill.consulting import Consulted
-from distill.markdown import escaped
+from distill.markdown import escaped, table
 from distill.register import bounds
+from distill.studies.files import Study
 from distill.studies.running import Ran, Studied, Trial
 from recommender.evaluation import Evaluation
 from recommender.significance import Interval, paired_interval
@@ -83,64 +84,89 @@ def differences_of(ran: Ran, against: Sequence[str], metric: str) -> list[Differ
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table, in no form yet: the first column has names, which are text from outside."""
+
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def markdown(self) -> str:
+        """Return it as Markdown, where names stay names.
+
+        >>> print(Table(("arm", "MRR"), (("a|b", "0.5"),)).markdown())
+        | arm | MRR |
+        |---|---|
+        | a\\|b | 0.5 |
+        """
+        return table(
+            [escaped(self.heads[0]), *self.heads[1:]],
+            [[escaped(name), *figures] for name, *figures in self.rows],
+        )
+
+
 def markdown(found: Studied, *, metrics: Sequence[str] = ()) -> str:
     """Return a study's tables, data set after data set."""
+    blocks = blocks_of(found, metrics=metrics)
+    return "\n\n".join(one.markdown() if isinstance(one, Table) else one for one in blocks)
+
+
+def blocks_of(found: Studied, *, metrics: Sequence[str] = ()) -> list[Table | str]:
+    """Return all that is shown of a study, tables and sentences in their order."""
     study = found.study
     shown = tuple(metrics) or (study.metric, "hr@10" if study.metric == "ndcg@10" else "ndcg@10")
-    return "\n\n".join(_tables(found, ran, shown) for ran in found.ran)
+    return [block for ran in found.ran for block in _blocks(study, ran, shown)]
 
 
-def _tables(found: Studied, ran: Ran, metrics: Sequence[str]) -> str:
-    study, rows = found.study, rows_of(ran, metrics)
+def _blocks(study: Study, ran: Ran, metrics: Sequence[str]) -> Iterator[Table | str]:
     first = next(iter(ran.trials.values()))[0].evaluation
-    heads = [called(metric) for metric in metrics]
-    lines = [
-        f"| {escaped(ran.category.name)}: arm | {' | '.join(heads)} | validation | training |",
-        "|---|" + "---|" * (len(heads) + 2),
-        *(_row(row) for row in rows),
-        "",
+    yield Table(
+        (f"{ran.category.name}: arm", *map(called, metrics), "validation", "training"),
+        tuple(_row(row) for row in rows_of(ran, metrics)),
+    )
+    yield (
         f"n = {len(first.ranks):,} test requests of {len(set(first.users.tolist())):,} people "
         f"({first.scope}), seeds {', '.join(map(str, study.seeds))}; 95 % intervals resample "
-        "people, and seeds where there are several.",
-    ]
+        "people, and seeds where there are several."
+    )
     if study.against:
-        lines += [
-            "",
-            f"| {escaped(ran.category.name)}: difference in {called(study.metric)}, paired "
-            "| value | relative |",
-            "|---|---|---|",
-            *(
-                f"| {escaped(one.a)} − {escaped(one.b)} | {one.interval.value:+.4f} "
-                f"{bounds(one.interval, '+.4f')} | {one.relative:+.1%} |"
+        yield Table(
+            (
+                f"{ran.category.name}: difference in {called(study.metric)}, paired",
+                "value",
+                "relative",
+            ),
+            tuple(
+                (
+                    f"{one.a} − {one.b}",
+                    f"{one.interval.value:+.4f} {bounds(one.interval, '+.4f')}",
+                    f"{one.relative:+.1%}",
+                )
                 for one in differences_of(ran, study.against, study.metric)
             ),
-        ]
+        )
     if ran.said is not None:
-        lines += teacher_lines(ran.said)
-    return "\n".join(lines)
+        yield from teacher_lines(ran.said)
 
 
-def teacher_lines(said: Consulted) -> list[str]:
-    """Return what the README says of the teacher that every arm of a data set had."""
+def teacher_lines(said: Consulted) -> Iterator[str]:
+    """Say what the README says of the teacher that every arm of a data set had."""
     gate, profile = said.gate, said.taught.profile
     beside = ", ".join(f"{one.name} {one.table['mrr'].value:.3f}" for one in gate.others)
     mrr = gate.teacher.table["mrr"]
-    lines = [
-        "",
+    yield (
         f"Teacher at the gate: scoring by {said.chosen.scoring.way}, MRR {mrr.value:.3f} "
         f"{bounds(mrr, '.3f')} on {mrr.n} validation requests "
         f"({beside}, chance {gate.chance:.3f}), calibration error "
-        f"{gate.calibration_error:.3f}; {len(said.taught.asked.requests):,} training requests.",
-    ]
+        f"{gate.calibration_error:.3f}; {len(said.taught.asked.requests):,} training requests."
+    )
     if profile is not None:
         ratio = [float(str(profile.details[n])) for n in ("ratio", "ratio_low", "ratio_high")]
-        lines += [
-            "",
+        yield (
             f"Layer Fisher of the teacher over {profile.requests} requests: the last quarter of "
             f"its layers has {ratio[0]:.2f} [{ratio[1]:.2f}, {ratio[2]:.2f}] times the Fisher "
-            "information of the first.",
-        ]
-    return lines
+            "information of the first."
+        )
 
 
 def called(metric: str) -> str:
@@ -152,11 +178,11 @@ def called(metric: str) -> str:
     return metric.upper()
 
 
-def _row(row: Row) -> str:
-    figures = " | ".join(f"{one.value:.4f} {bounds(one, '.4f')}" for one in row.figures)
+def _row(row: Row) -> tuple[str, ...]:
+    figures = [f"{one.value:.4f} {bounds(one, '.4f')}" for one in row.figures]
     best = f"{np.mean(row.best):.4f}" if row.best else ""
     seconds = f"{row.seconds:.0f} s" if row.best else ""
-    return f"| {escaped(row.name)} | {figures} | {best} | {seconds} |"
+    return (row.name, *figures, best, seconds)
 
 
 def _figures(evaluations: Sequence[Evaluation], metrics: Sequence[str]) -> tuple[Interval, ...]:

@@ -13,7 +13,7 @@ from storage.errors import BadSetting
 from tui.cli import options
 from tui.cli.progress import follow
 from tui.cli.recommend import teacher_line
-from tui.cli.render import note, say, show_json
+from tui.cli.render import Column, note, say, show_json, show_table
 
 if TYPE_CHECKING:
     from distill.studies.files import Study
@@ -84,9 +84,21 @@ def study(
     if json:
         show_json(plain_figures(done))
     else:
-        say(asked.question)
-        say("")
-        say(markdown(done))
+        show_studied(done)
+
+
+def show_studied(done: Studied) -> None:
+    """Print a study's question, its tables, and what is said of them."""
+    # Imported here: it loads what computes intervals.
+    from distill.studies.tables import Table, blocks_of
+
+    say(done.study.question)
+    for block in blocks_of(done):
+        say()
+        if isinstance(block, Table):
+            show_table([Column(head, n > 0) for n, head in enumerate(block.heads)], block.rows)
+        else:
+            say(block)
 
 
 def written(output: Path, asked: Study, tables: str) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from distill.studies.files import Study, read_study
 from distill.studies.running import Studied, run_study
@@ -14,6 +15,7 @@ from recommender.config import Settings
 from recommender.events import Event, StageSkipped
 from storage.store import Store
 from tests.tiny import SHOP, Letters, add_shop
+from tui.cli.study import show_studied
 
 TEACHER = """
   teacher: {spec: LLAMA, candidates: 5, choose_requests: 12, gate_requests: 12, device: cpu,
@@ -72,7 +74,7 @@ def named(found: Studied, arm: str) -> Studied:
 
 
 def test_sequential_students_and_what_was_finished_is_found_again(
-    tmp_path: Path, llama: Path
+    tmp_path: Path, llama: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, found = ran(SEQUENTIAL, tmp_path, llama)
     (one,) = found.ran
@@ -87,6 +89,14 @@ def test_sequential_students_and_what_was_finished_is_found_again(
     assert "Teacher at the gate: scoring by likelihood" in tables
     assert "| layers − none |" in tables
     assert r"| a\|b &lt;i&gt; |" in markdown(named(found, "a|b <i>"))
+
+    capsys.readouterr()
+    show_studied(named(found, "a|b <i>"))
+    shown = capsys.readouterr().out.splitlines()
+    (row,) = (line for line in shown if line.startswith("a|b <i>  "))
+    assert len(row.split()) >= 11, "a row of its own, of figures with intervals"
+    assert [line.split("  ")[0] for line in shown].count("a|b <i> − none") == 1
+    assert sum(line.startswith("Teacher at the gate") for line in shown) == 1
 
     events, again = ran(SEQUENTIAL, tmp_path, llama)
     skipped = {event.stage for event in events if isinstance(event, StageSkipped)}
