@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from distill.arms import Arm, TrainedArm, train_arm, train_final
+from distill.boards import require_board
 from distill.config import DistilConfig, check
 from distill.consulting import Consulted, consult
 from distill.ground import Ground, prepare
@@ -96,6 +97,7 @@ def run(
     tensorboard: Path | None = None,
 ) -> Generator[Event, None, None]:
     """Go down the road with an open Store; the rest as in `distil`."""
+    require_board(tensorboard)  # before a teacher is asked for an hour
     if config.language is not None:
         # Deferred: transformers take seconds to load, and sequential students need none.
         from distill.language.pipeline import run_llama

@@ -12,6 +12,7 @@ import pytest
 
 from distill.asking import GATE_SCOPE
 from distill.config import DistilConfig
+from distill.language.settings import LanguageConfig
 from distill.pipeline import DISTILLED, UNDISTILLED, Distilled, distil, run
 from distill.training import StepDone
 from recommender.api import Recommender
@@ -301,6 +302,16 @@ def test_a_bad_setting_is_refused_before_anything_is_made(tmp_path: Path) -> Non
     with pytest.raises(BadSetting, match="candidates"):
         next(distil(configured(candidates=1), settings=settings_of(tmp_path)))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("student", ["sequential", "llama"])
+def test_a_board_that_cannot_be_written_is_said_before_a_teacher_is_asked(
+    shop: Store, tmp_path: Path, student: str
+) -> None:
+    (tmp_path / "file").write_text("not a directory")
+    config = DistilConfig(SHOP, language=LanguageConfig() if student == "llama" else None)
+    with pytest.raises(BadSetting, match=r"'.*file' cannot be written"):
+        next(run(shop, config, settings_of(tmp_path), tensorboard=tmp_path / "file"))
 
 
 def test_models_that_are_not_there_say_how_to_fetch_them(shop: Store, tmp_path: Path) -> None:
