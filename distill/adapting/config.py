@@ -126,7 +126,7 @@ def check(config: AdaptConfig) -> None:
         )
     if config.mix not in get_args(Mix):
         raise BadSetting(f"no mix {config.mix!r}: one of {', '.join(get_args(Mix))}")
-    require_range(config, "minutes", "requests", least=0)
+    require_range(config, "minutes", "requests", "said_weight", least=0)
     if 0 < config.minutes < FEWEST_MINUTES:
         raise BadSetting(
             f"{config.minutes:g} minutes are too few to judge, let alone to learn: at least "
@@ -149,7 +149,6 @@ def check(config: AdaptConfig) -> None:
         *("valid_requests", "test_requests", "whole_requests"),
         least=1,
     )
-    require_range(config, "said_weight", least=0)
     require_range(config, "learning_rate", above=0)
     require_range(config, "shown", least=0, below=1)
     require_range(config, "fewest", least=2, most=config.candidates)

@@ -24,6 +24,7 @@ from tests.tiny import finished
         ({"minutes": 0.5}, "0.5 minutes are too few to judge"),
         ({"requests": -1}, "= -.* is out of its range: at least 0"),
         ({"letters_weight": -0.1}, "none may be negative"),
+        ({"said_weight": -0.1}, "said_weight = -0.1 is out of its range: at least 0"),
         ({"letters_weight": 0, "lm_weight": 0}, "one must count"),
         ({"prompt_tokens": 20}, "20 tokens have no room"),
         ({"rank": 0}, "rank = 0 is out of its range: at least 1"),
