@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from string import ascii_uppercase
 
 import numpy as np
 import pytest
@@ -75,6 +76,25 @@ def test_a_step_is_the_mean_over_its_questions(task: AdaptTask, lesson: Lesson, 
     for name, value in found.items():
         expected = np.mean([one[name].item() for one in alone])
         assert value.item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_each_loss_is_what_the_model_says_times_its_weight(lesson: Lesson) -> None:
+    """The twin is the teacher's own answer by letters, asked as anybody asks it."""
+    most = 2000  # nothing is cut: a teacher is asked whole questions
+    lesson = replace(
+        lesson, config=adapting(said_weight=0.7, letters_weight=1.3, prompt_tokens=most)
+    )
+    one = lesson.example(3, 0)
+    question = lesson.training.question(3, 0)
+    prompt = lesson.texts.prompt(question)
+    answer = lesson.backend.score(prompt, ascii_uppercase[: len(prompt.candidates)])
+    letters = np.logaddexp.reduce(answer.logprobs)
+    with torch.no_grad():
+        found = {name: value.item() for name, value in lesson.losses([one]).items()}
+    expected = 1.3 * (letters - answer.logprobs[question.target])
+    assert found["letters"] == pytest.approx(expected, rel=1e-4)
+    assert found["said"] == pytest.approx(0.7 * -letters, rel=1e-4)
+    assert found["said"] > 0.1
 
 
 def test_each_question_is_of_its_own_pass_where_a_step_has_two(
